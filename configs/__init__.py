@@ -1,0 +1,1 @@
+"""Configs: Python files with a `get_config()`; installed as `invjax.configs`."""

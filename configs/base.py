@@ -1,0 +1,52 @@
+"""Every field of an experiment, with its default. Other configs start from this one and override fields.
+
+invjax run configs/base.py --workdir out/base --config.images=photos --config.restarts=4
+
+A field that is None is left to the recipe or to the paper's value. A tuple may be given on the command line with or
+without brackets: --config.representations=hog,dsift or --config.lambda_tv="(0.5, 5.0)".
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """The defaults; locked, so that a misspelt field is an error."""
+    config = ConfigDict()
+
+    # What to invert
+    config.images = ()  # files, folders of pictures or glob patterns; relative to where the command runs
+    config.size = 227  # side in pixels: shortest side scaled to it, middle square taken; 0: the picture as it is
+    config.representations = ("hog",)  # one or more of `invjax representations`
+    config.layers = ()  # of a network: the layers to invert, each for itself; HOG and DSIFT have none
+    config.options = ConfigDict()  # options of the representations, by name
+    config.options.cell = config_dict.placeholder(int)  # side of a cell in pixels; HOG 8, DSIFT 5
+    config.options.orientations = config_dict.placeholder(int)  # HOG 9 (undirected), DSIFT 8 (full circle)
+    config.options.bilinear = config_dict.placeholder(bool)  # HOG: share votes between orientations; False
+
+    # How many reconstructions: images × representations × lambda_tv × restarts
+    config.restarts = 1  # starts from different noise
+    config.seed = 0  # of the noise; a restart's noise depends on seed, picture name and its own number only
+    config.lambda_tv = (0.5,)  # weights of total variation, unit-norm form; each gives reconstructions of its own
+
+    # What to minimise
+    config.loss = "euclidean"  # euclidean, l1 or inner_product
+    config.alpha = 6.0  # exponent of the α-norm, ≥ 1
+    config.lambda_alpha = config_dict.placeholder(float)  # its weight; the paper's 4e-10·σ⁴
+    config.beta = 2.0  # exponent of total variation, > 0
+    config.lambda_range = 0.0  # weight of leaving the range of real pixels; 0: no such term
+
+    # How
+    config.recipe = "fast"  # fast, paper, or custom: then the optimizer below
+    config.steps = config_dict.placeholder(int)  # gradient steps; the recipe's
+    config.optimizer = ConfigDict()  # of the recipe "custom"
+    config.optimizer.name = "adam"  # momentum (the paper's), sgd, adam, lbfgs, lbfgs_linesearch
+    config.optimizer.rate = 8.0  # adam: grey levels; others: units of u (the paper's is 0.004)
+    config.optimizer.schedule = "cosine"  # constant, cosine, linear, decades, paper_cnn
+
+    # How the work is done; changes no result
+    config.batch_size = config_dict.placeholder(int)  # reconstructions at once; as many as fit into memory
+    config.every = 10  # steps between two points of the loss curves
+    config.checkpoint_seconds = 30.0  # at most this much work is lost by a kill
+    config.stretch = False  # also save pictures stretched to the full range, as the paper shows them
+
+    return config.lock()

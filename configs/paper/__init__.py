@@ -1,0 +1,1 @@
+"""Configs of the paper's tables and figures."""

@@ -1,0 +1,1 @@
+"""Entry points of experiments; the logic is in the package."""

@@ -1,0 +1,124 @@
+"""Configs: reading one with its overrides, and refusing what cannot be run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from invjax import losses, optimizers, recipes, representations
+from invjax.errors import UserError
+
+RECIPES = (*recipes.names(), "custom")
+
+
+def default() -> ConfigDict:
+    """configs/base.py, unchanged."""
+    return import_module("invjax.configs.base").get_config()
+
+
+def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Reads a config file and applies overrides.
+
+    Args:
+        path: a Python file with `get_config()`, or the name of a bundled one such as "demo" or "paper/table_shallow".
+        overrides: "--config.field=value", as ml_collections' config_flags reads them.
+
+    Returns:
+        The config, locked; not yet checked.
+
+    Raises:
+        UserError: no such file, a file that does not run, an unknown field or a value of the wrong type.
+    """
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    try:
+        values(["invjax", f"--config={_find(path)}", *overrides])
+        return values.config
+    except UserError:
+        raise
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(_explain(error, path, overrides)) from None
+    except Exception as error:  # whatever the user's file raises
+        raise UserError(f"{path}: cannot be loaded: {_one_line(error)}") from None
+
+
+def _find(path: str) -> Path:
+    """The file itself, or the bundled config of that name."""
+    bundled = Path(str(resources.files("invjax.configs"))) / f"{path}.py"
+    for candidate in (Path(path), bundled):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"{path}: no such config file, nor a bundled config of that name (demo, paper/table_shallow)")
+
+
+def _explain(error: Exception, path: str, overrides: Sequence[str]) -> str:
+    """An unknown field is an AttributeError of the bare name, perhaps with a suggestion behind it."""
+    text = _one_line(error)
+    unknown = re.search(r"'(\w+)'", text)
+    if isinstance(error, (AttributeError, KeyError)) and unknown:
+        near = re.search(r'Did you mean "(\w+)"', text)
+        fields = ", ".join(default().keys())
+        return f"the config has no field '{unknown[1]}'. " + (
+            f"Did you mean {near[1]}?" if near else f"Valid: {fields}"
+        )
+    return text if any(flag.split("=")[0] in text for flag in overrides) else f"{path}: cannot be loaded: {text}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).replace("\\n", " ").split()) or type(error).__name__
+
+
+def check(config: ConfigDict) -> None:
+    """Raises UserError, naming field and valid values, for what cannot be run; nothing is computed.
+
+    Splits "a,b" in tuples of names, so that the command line needs no brackets.
+    """
+    for field in ("representations", "layers"):
+        config[field] = tuple(name.strip() for names in config[field] for name in names.split(","))
+    _need(len(config.representations) > 0, config, "representations", "one or more of `invjax representations`")
+    for name in config.representations:
+        representations.factory(name)
+    for name in config.layers:
+        raise UserError(f"config.layers: {', '.join(config.representations)} has no layers, got '{name}'")
+    _need(config.recipe in RECIPES, config, "recipe", f"one of {', '.join(RECIPES)}")
+    _need(config.loss in losses.names(), config, "loss", f"one of {', '.join(losses.names())}")
+    _need(config.restarts >= 1, config, "restarts", "at least 1")
+    _need(config.size >= 0, config, "size", "a number of pixels, or 0 to leave the picture as it is")
+    _need(config.steps is None or config.steps >= 1, config, "steps", "at least 1")
+    _need(config.every >= 1, config, "every", "at least 1")
+    _need(config.batch_size is None or config.batch_size >= 1, config, "batch_size", "at least 1")
+    _need(config.beta > 0, config, "beta", "greater than 0")
+    _need(config.alpha >= 1, config, "alpha", "at least 1")
+    _need(config.lambda_range >= 0, config, "lambda_range", "at least 0")
+    _need(config.lambda_alpha is None or config.lambda_alpha >= 0, config, "lambda_alpha", "at least 0")
+    _need(0 <= config.seed < 2**32, config, "seed", "a whole number from 0 to 2³²−1")
+    weights = config.lambda_tv
+    numbers = all(isinstance(weight, (int, float)) and weight >= 0 for weight in weights)
+    _need(len(weights) > 0 and numbers, config, "lambda_tv", "one or more numbers, at least 0")
+    _need(len(set(weights)) == len(weights), config, "lambda_tv", "different numbers")
+    if config.recipe == "custom":
+        for field, valid in (("name", list(optimizers.OPTIMIZERS)), ("schedule", list(optimizers.SCHEDULES))):
+            _need(config.optimizer[field] in valid, config, f"optimizer.{field}", f"one of {', '.join(valid)}")
+        _need(config.optimizer.rate > 0, config, "optimizer.rate", "greater than 0")
+
+
+def _need(fine: bool, config: ConfigDict, field: str, wanted: str) -> None:
+    if not fine:
+        value = config
+        for name in field.split("."):
+            value = value[name]
+        raise UserError(f"config.{field} must be {wanted}, got {value!r}")
+
+
+def as_dict(config: ConfigDict) -> dict[str, Any]:
+    """The config as JSON would hold it, to be written and compared."""
+    return {
+        name: as_dict(value) if isinstance(value, ConfigDict) else list(value) if isinstance(value, tuple) else value
+        for name, value in config.items()
+    }

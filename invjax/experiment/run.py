@@ -1,0 +1,206 @@
+"""Running an experiment: every batch of every job, from where it was left to the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from invjax import images, inversion, memory, metrics, report
+from invjax.experiment import config as configs
+from invjax.experiment.checkpoint import Checkpoint
+from invjax.experiment.directory import Row, RunDirectory
+from invjax.experiment.display import Display, print_table
+from invjax.experiment.plan import Job, Reconstruction, make_jobs
+from invjax.files import write_atomically
+from invjax.types import Feature, Representation
+
+
+class Interrupted(Exception):
+    """The user or the system asked the run to stop; everything is on disk."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Reconstructions computed at once.
+
+    Attributes:
+        job: what they belong to.
+        rows: the reconstructions.
+        size: of the batch; all batches of a job have the same, so that one compilation serves them.
+    """
+
+    job: Job
+    rows: tuple[Reconstruction, ...]
+    size: int
+
+    @property
+    def work(self) -> int:
+        """Reconstructions × steps."""
+        return len(self.rows) * self.job.steps
+
+    def problems(self) -> inversion.Problem:
+        """What to solve; a short batch repeats its last row."""
+        return self.job.problems(self.rows + self.rows[-1:] * (self.size - len(self.rows)))
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Runs a config in a run directory, or goes on with it where it stopped.
+
+    Args:
+        config: of `config.load`, not yet checked.
+        workdir: the run directory.
+
+    Raises:
+        UserError: a config, picture or directory that cannot be used; nothing was computed.
+        OSError: the disk is full or the directory cannot be written.
+        Interrupted: Ctrl-C or SIGTERM; the same command goes on.
+    """
+    configs.check(config)
+    jobs = make_jobs(config)
+    directory = RunDirectory(workdir, configs.as_dict(config), shlex.join(sys.argv))
+    for job in jobs:
+        _save_originals(job, workdir)
+    batches = [batch for job in jobs for batch in _batches(job, config.batch_size)]
+    finished = [directory.done([_key(batch.job, row) for row in batch.rows]) for batch in batches]
+    done = sum(batch.work for batch, over in zip(batches, finished, strict=True) if over)
+    with Display(sum(batch.work for batch in batches), done) as display, _interruptible() as stop:
+        for number, batch in enumerate(batches):
+            if not finished[number]:
+                checkpoint = Checkpoint(directory.checkpoint_path(number))
+                result, seconds = _solve(batch, checkpoint, config, display, done, stop)
+                _record(batch, result, seconds, directory, config.stretch)
+                checkpoint.clear()
+                done += batch.work
+    page = report.write(workdir)
+    print_table(directory.rows)
+    print(f"{page}: open it in a browser")
+
+
+def _batches(job: Job, batch_size: int | None) -> list[Batch]:
+    if batch_size is None:
+        batch_size = memory.batch_size(job.method, job.phi, job.problems(job.rows[:1]), job.image_shape)
+    size = min(batch_size, len(job.rows))
+    return [Batch(job, job.rows[first : first + size], size) for first in range(0, len(job.rows), size)]
+
+
+def _solve(
+    batch: Batch, checkpoint: Checkpoint, config: ConfigDict, display: Display, done: int, stop: list[int]
+) -> tuple[inversion.Inversion, float]:
+    """Computes one batch from its checkpoint or from noise.
+
+    Returns:
+        (result, seconds that it took, over all starts).
+    """
+    job, problems = batch.job, batch.problems()
+    shapes = jax.eval_shape(lambda: inversion.batched_start(job.method, problems, job.image_shape))
+    resume, seconds = checkpoint.load(shapes) or (None, 0.0)
+    started, saved = time.monotonic() - seconds, time.monotonic()
+    for progress in inversion.solve(job.method, job.phi, problems, job.image_shape, job.steps, config.every, resume):
+        loss = progress.history["total"][: len(batch.rows), -1]
+        display.update(f"{job.phi.name} {job.phi.layer}".strip(), done + progress.step * len(batch.rows), loss.mean())
+        if stop or time.monotonic() - saved >= config.checkpoint_seconds:
+            checkpoint.save(progress, time.monotonic() - started)
+            saved = time.monotonic()
+        if stop:
+            raise Interrupted
+    return inversion.finish(job.method, job.phi, problems, progress), time.monotonic() - started
+
+
+def _record(batch: Batch, result: inversion.Inversion, seconds: float, directory: RunDirectory, stretch: bool) -> None:
+    """Measures a batch, and writes its pictures and then its rows."""
+    job, rows, histories = batch.job, [], []
+    features = _features(job, result.images)
+    for index, reconstruction in enumerate(batch.rows):
+        image, original = result.images[index], job.originals[reconstruction.picture]
+        target = jax.tree.map(lambda leaf, which=reconstruction.picture: leaf[which], job.targets)
+        stem = _stem(job, reconstruction)
+        _save_picture(directory.path / stem, image, metrics.error_map(features[index], target), job, stretch)
+        relative_error = float(result.relative_error[index])
+        norm = float(np.linalg.norm(metrics.flat(jax.tree.map(lambda leaf: leaf[None], target))))
+        rows.append(
+            _key(job, reconstruction)
+            | {
+                "recipe": job.recipe,
+                "lambda_alpha": job.weights["alpha"],
+                "seed": job.seed,
+                "steps": job.steps,
+                "status": result.status[index],
+                "relative_error": relative_error,
+                "normalized_error": metrics.normalized_error(relative_error, norm, job.pairwise_distance),
+                "psnr": metrics.psnr(image, original, job.phi.input),
+                "ssim": metrics.ssim(image, original, job.phi.input),
+                "seconds": seconds / len(batch.rows),
+                "picture": f"{stem}.png",
+            }
+        )
+        histories.append({k: v if k == "step" else v[index] for k, v in result.history.items()})
+    directory.add(rows, histories)
+
+
+def _features(job: Job, pictures: np.ndarray) -> list[Feature]:
+    compute = jax.jit(Representation.__call__)
+    return [jax.device_get(compute(job.phi, picture)) for picture in pictures]
+
+
+def _key(job: Job, reconstruction: Reconstruction) -> Row:
+    return {
+        "image": reconstruction.image,
+        "representation": job.phi.name,
+        "layer": job.phi.layer,
+        "lambda_tv": reconstruction.lambda_tv,
+        "restart": reconstruction.restart,
+    }
+
+
+def _stem(job: Job, row: Reconstruction) -> str:
+    """Path of a reconstruction's files inside the run directory, without suffix."""
+    what = "_".join(filter(None, (job.phi.name, job.phi.layer.replace("/", "-"))))
+    return f"images/{row.image}/{what}_tv{row.lambda_tv:g}_r{row.restart}"
+
+
+def _save_originals(job: Job, workdir: Path) -> None:
+    names = {row.picture: row.image for row in job.rows}
+    for index, name in names.items():
+        images.save_image(workdir / "images" / name / "original.png", job.originals[index], job.phi.input)
+
+
+def _save_picture(stem: Path, image: np.ndarray, error_map: np.ndarray | None, job: Job, stretch: bool) -> None:
+    """The picture to look at, and beside it the exact numbers."""
+    images.save_image(stem.with_name(f"{stem.name}.png"), image, job.phi.input)
+    if stretch:
+        images.save_image(stem.with_name(f"{stem.name}_stretched.png"), image, job.phi.input, stretch=True)
+    exact, arrays = io.BytesIO(), {"image": image}
+    if error_map is not None:
+        arrays["error_map"] = error_map
+    np.savez(exact, allow_pickle=False, **arrays)
+    write_atomically(stem.with_name(f"{stem.name}.npz"), exact.getvalue())
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Collects Ctrl-C and SIGTERM in a list instead of stopping in the middle of something; the second one stops."""
+    stop: list[int] = []
+
+    def handler(number: int, _: FrameType | None) -> None:
+        if stop:
+            raise KeyboardInterrupt
+        stop.append(number)
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

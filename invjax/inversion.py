@@ -1,0 +1,373 @@
+"""Inversion: many reconstructions of many features at once, from noise.
+
+One reconstruction is a `Problem` and a `State`; a batch is `vmap` over both, and nothing in a step looks at its
+neighbours, so adding restarts or pictures never changes the others. `solve` drives a batch and hands back control
+every few steps; `invert` is the whole thing for one feature.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from invjax import losses, memory
+from invjax.errors import UserError
+from invjax.objective import Objective
+from invjax.recipes import Method, Recipe, prepare
+from invjax.types import Array, Feature, Image, Representation
+
+EXPLOSION = 3.0  # a value this many times the first one is no longer a descent
+MAX_FAILURES = 16  # halvings of the rate before a reconstruction is given up
+STATUS = ("ok", "recovered", "diverged")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What to reconstruct: the feature Φ₀, the key of the start, and a weight for each regularizer."""
+
+    target: Feature
+    key: Array
+    weights: dict[str, Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """One reconstruction on its way.
+
+    Attributes:
+        u: the picture in units of σ, float32 [H, W, C].
+        optimizer: the optimiser's state.
+        step: gradient evaluations so far.
+        best: the best u since the objective last changed; where a failed step goes back to.
+        best_value: its objective.
+        first_value: the objective at the start.
+        rate_scale: factor on every update, halved by each failure.
+        failures: steps that were not finite or exploded, and were undone.
+    """
+
+    u: Image
+    optimizer: optax.OptState
+    step: Array
+    best: Image
+    best_value: Array
+    first_value: Array
+    rate_scale: Array
+    failures: Array
+
+
+def start(method: Method, problem: Problem, image_shape: tuple[int, int, int]) -> State:
+    """Gaussian noise of norm one."""
+    noise = jax.random.normal(problem.key, image_shape, jnp.float32)
+    u = noise / jnp.linalg.norm(noise)
+    return State(
+        u=u,
+        optimizer=method.optimizer.init(u),
+        step=jnp.zeros((), jnp.int32),
+        best=u,
+        best_value=jnp.asarray(jnp.inf, jnp.float32),
+        first_value=jnp.asarray(jnp.inf, jnp.float32),
+        rate_scale=jnp.ones((), jnp.float32),
+        failures=jnp.zeros((), jnp.int32),
+    )
+
+
+def step(method: Method, phi: Representation, problem: Problem, state: State) -> State:
+    """One gradient step, or its undoing: a step that left the finite or exploded goes back to the best picture,
+    forgets the optimiser's momentum and halves the rate."""
+    if method.sharpness is not None:
+        phi = phi.softened(method.sharpness(state.step)) or phi
+
+    def value_fn(u: Image) -> tuple[Array, dict[str, Array]]:
+        return method.objective(u, phi, problem.target, problem.weights)
+
+    (value, _), gradient = jax.value_and_grad(value_fn, has_aux=True)(state.u)
+    first_value = jnp.where(state.step == 0, value, state.first_value)
+    sane = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & (value <= EXPLOSION * jnp.maximum(first_value, 1.0))
+    improved = sane & ((value < state.best_value) | (state.step < method.settled))
+    best = jnp.where(improved, state.u, state.best)
+
+    updates, moved = optax.with_extra_args_support(method.optimizer).update(
+        gradient, state.optimizer, state.u, value=value, grad=gradient, value_fn=lambda u: value_fn(u)[0]
+    )
+    gone = state.failures > MAX_FAILURES
+    forward = jnp.where(gone, state.u, state.u + state.rate_scale * updates)
+    return State(
+        u=jnp.where(sane, forward, best),
+        optimizer=jax.tree.map(functools.partial(_keep_or_clear, sane), moved, method.optimizer.init(best)),
+        step=state.step + 1,
+        best=best,
+        best_value=jnp.where(improved, value, state.best_value),
+        first_value=first_value,
+        rate_scale=jnp.where(sane, state.rate_scale, state.rate_scale / 2),
+        failures=state.failures + ~sane,
+    )
+
+
+def _keep_or_clear(keep: Array, moved: Array, fresh: Array) -> Array:
+    """Clears what an optimiser remembers of gradients; its counters (integers) go on, schedules depend on them."""
+    return jnp.where(keep, moved, fresh) if jnp.issubdtype(moved.dtype, jnp.floating) else moved
+
+
+# --- the same for a batch: the leading axis of problems and states -----------------------------------------------
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def batched_start(method: Method, problems: Problem, image_shape: tuple[int, int, int]) -> State:
+    """States of a batch of problems at step 0."""
+    return jax.vmap(lambda problem: start(method, problem, image_shape))(problems)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
+def batched_step(method: Method, phi: Representation, problems: Problem, states: State) -> State:
+    """One step of a batch; the old states' memory is reused."""
+    return jax.vmap(functools.partial(step, method, phi))(problems, states)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4), donate_argnums=3)
+def _scanned_steps(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
+    return jax.lax.scan(lambda carry, _: (batched_step(method, phi, problems, carry), None), states, length=steps)[0]
+
+
+def advance(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
+    """`steps` steps of a batch. XLA runs the body of a loop on one CPU thread: there the loop is Python's."""
+    if jax.default_backend() != "cpu":
+        return _scanned_steps(method, phi, problems, states, steps)
+    for _ in range(steps):
+        states = batched_step(method, phi, problems, states)
+    return states
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def batched_terms(objective: Objective, phi: Representation, problems: Problem, u: Image) -> dict[str, Array]:
+    """The terms of the true objective, [batch] each."""
+
+    def terms(problem: Problem, one: Image) -> dict[str, Array]:
+        return objective(one, phi, problem.target, problem.weights)[1]
+
+    return jax.vmap(terms)(problems, u)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """A batch between two stretches of steps.
+
+    Attributes:
+        states: where it stands; its memory is reused when the next stretch begins.
+        step: steps done.
+        history: terms of the true objective, float32 [batch, points]; "step" is int [points].
+    """
+
+    states: State
+    step: int
+    history: dict[str, np.ndarray]
+
+
+def solve(
+    method: Method,
+    phi: Representation,
+    problems: Problem,
+    image_shape: tuple[int, int, int],
+    steps: int,
+    every: int = 10,
+    resume: Progress | None = None,
+) -> Iterator[Progress]:
+    """Runs a batch, and yields at the start and after every `every` steps.
+
+    Args:
+        method: how.
+        phi: the representation.
+        problems: a batch of problems, leading axis N.
+        image_shape: [H, W, C] of the pictures to be found.
+        steps: gradient steps in all.
+        every: steps between two points of the history.
+        resume: an earlier Progress of the same run to go on from.
+
+    Yields:
+        Progress after each stretch; the last one has step == steps.
+    """
+    progress = resume
+    if progress is None:
+        states = batched_start(method, problems, image_shape)
+        progress = _recorded(method, phi, problems, states, 0, {})
+        yield progress
+    while progress.step < steps:
+        stretch = min(every, steps - progress.step)
+        states = advance(method, phi, problems, progress.states, stretch)
+        progress = _recorded(method, phi, problems, states, progress.step + stretch, progress.history)
+        yield progress
+
+
+def _recorded(
+    method: Method,
+    phi: Representation,
+    problems: Problem,
+    states: State,
+    at: int,
+    history: dict[str, np.ndarray],
+) -> Progress:
+    terms = jax.device_get(batched_terms(method.objective, phi, problems, states.u))
+    points = {name: value[:, None] for name, value in terms.items()} | {"step": np.array([at])}
+    if history:
+        points = {name: np.concatenate([history[name], value], axis=-1) for name, value in points.items()}
+    return Progress(states, at, points)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inversion:
+    """Reconstructions of one or more features, NumPy arrays with a leading axis of reconstructions.
+
+    Attributes:
+        images: float32 [N, H, W, C], true pixel values minus the representation's mean; always finite.
+        relative_error: float32 [N], ‖Φ − Φ₀‖² / ‖Φ₀‖² of the true representation.
+        status: str [N]: "ok", "recovered" (steps were undone and the rate halved) or "diverged" (given up; the
+            picture is the best there was).
+        history: terms of the objective, float32 [N, points], and "step", int [points].
+    """
+
+    images: np.ndarray
+    relative_error: np.ndarray
+    status: np.ndarray
+    history: dict[str, np.ndarray]
+
+
+def finish(method: Method, phi: Representation, problems: Problem, progress: Progress) -> Inversion:
+    """Picks the better of the last and the best picture by the true objective, and measures it."""
+    images, errors = jax.device_get(_best_of(method.objective, phi, problems, progress.states))
+    failures = np.asarray(progress.states.failures)
+    status = np.array(STATUS)[(failures > 0).astype(int) + (failures > MAX_FAILURES)]
+    return Inversion(images, errors, status, progress.history)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _best_of(objective: Objective, phi: Representation, problems: Problem, states: State) -> tuple[Array, Array]:
+    def pick(problem: Problem, state: State) -> tuple[Array, Array]:
+        candidates = jnp.stack([state.best, state.u])
+        values = jax.vmap(lambda u: objective(u, phi, problem.target, problem.weights)[0])(candidates)
+        image = objective.scale * candidates[jnp.argmin(jnp.where(jnp.isfinite(values), values, jnp.inf))]
+        return image, losses.euclidean(phi.apply(phi.params, image), problem.target)
+
+    return jax.vmap(pick)(problems, states)
+
+
+def split(problems: Problem, batch_size: int) -> Iterator[tuple[Problem, int]]:
+    """Cuts a batch into batches of exactly `batch_size`, so that one compilation serves all.
+
+    Yields:
+        (problems, count): the last batch repeats its last problem; only the first `count` results count.
+    """
+    total = problems.key.shape[0]
+    for first in range(0, total, batch_size):
+        index = np.minimum(np.arange(first, first + batch_size), total - 1)
+        yield jax.tree.map(operator.itemgetter(index), problems), min(batch_size, total - first)
+
+
+def check_target(phi: Representation, target: Feature, image_shape: tuple[int, int, int]) -> None:
+    """Raises UserError unless `target` is a feature of phi that can be inverted."""
+    phi.input.check(image_shape, phi.name)
+    expected, got = phi.feature_shape(image_shape), jax.tree.map(jnp.shape, target)
+    if expected != got:
+        raise UserError(f"{phi.name} of a picture {list(image_shape)} has features {expected}, the target has {got}")
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(target)]
+    if not all(np.isfinite(leaf).all() for leaf in leaves):
+        raise UserError(f"the target feature of {phi.name} has values that are not finite")
+    if not any(leaf.any() for leaf in leaves):
+        raise UserError(f"the target feature of {phi.name} is all zero (a flat picture?): there is nothing to invert")
+
+
+def invert(
+    phi: Representation,
+    target: Feature,
+    *,
+    key: Array,
+    image_shape: tuple[int, int, int],
+    restarts: int = 1,
+    recipe: str | Recipe = "fast",
+    lambda_tv: float | None = None,
+    lambda_alpha: float | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    every: int = 10,
+    **overrides: Any,
+) -> Inversion:
+    """Finds pictures whose feature is `target`.
+
+    Args:
+        phi: the representation.
+        target: Φ₀ = phi(x₀), or any feature of the same shapes.
+        key: a JAX random key; restart r starts from noise of fold_in(key, r), however many restarts there are.
+        image_shape: [H, W, C] of the pictures to be found.
+        restarts: reconstructions, ≥ 1.
+        recipe: "fast", "paper", or a Recipe.
+        lambda_tv: weight of total variation in the unit-norm form; default 0.5.
+        lambda_alpha: weight of the α-norm; default the paper's, 4e-10·σ⁴.
+        steps: gradient steps; default the recipe's.
+        batch_size: reconstructions computed at once; default: as many as fit into memory. The results do not
+            depend on it.
+        every: steps between two points of the history.
+        **overrides: further arguments of `recipes.prepare`: loss, alpha, beta, lambda_range.
+
+    Returns:
+        The reconstructions, leading axis `restarts`.
+
+    Raises:
+        UserError: impossible value, or a target that does not fit phi or is all zero.
+
+    Source: Mahendran & Vedaldi, CVPR 2015, sections 2 and 3.
+    """
+    if restarts < 1:
+        raise UserError(f"restarts must be at least 1, got {restarts}")
+    check_target(phi, target, image_shape)
+    method, weights, steps = prepare(
+        phi, image_shape, recipe, steps=steps, lambda_tv=lambda_tv, lambda_alpha=lambda_alpha, **overrides
+    )
+    problems = batch_of(target, [restart_key(key, restart) for restart in range(restarts)], weights)
+    size = memory.batch_size(method, phi, problems, image_shape) if batch_size is None else batch_size
+    parts = []
+    for batch, count in split(problems, min(size, restarts)):
+        [last] = collections.deque(solve(method, phi, batch, image_shape, steps, every), maxlen=1)
+        parts.append((finish(method, phi, batch, last), count))
+    return concatenate(parts)
+
+
+def restart_key(key: Array, restart: int) -> Array:
+    """The key of one restart, independent of how many there are."""
+    return jax.random.fold_in(key, restart)
+
+
+def batch_of(target: Feature, keys: Sequence[Array], weights: dict[str, float]) -> Problem:
+    """A batch of problems with the same target and weights, one for each key."""
+    count = len(keys)
+    return Problem(
+        jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), target),
+        jnp.stack(keys),
+        {name: jnp.full(count, weight, jnp.float32) for name, weight in weights.items()},
+    )
+
+
+def concatenate(parts: Sequence[tuple[Inversion, int]]) -> Inversion:
+    """Joins the results of batches, the first `count` of each."""
+
+    def join(*arrays: np.ndarray) -> np.ndarray:
+        return np.concatenate([array[:count] for array, (_, count) in zip(arrays, parts, strict=True)])
+
+    inversions = [inversion for inversion, _ in parts]
+    steps = inversions[0].history["step"]
+    terms = [name for name in inversions[0].history if name != "step"]
+    history = {name: join(*(one.history[name] for one in inversions)) for name in terms} | {"step": steps}
+    return Inversion(
+        join(*(one.images for one in inversions)),
+        join(*(one.relative_error for one in inversions)),
+        join(*(one.status for one in inversions)),
+        history,
+    )

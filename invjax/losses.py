@@ -1,0 +1,65 @@
+"""Losses ℓ(Φ(x), Φ₀): how far a feature is from the one to be inverted.
+
+A loss takes two features of the same structure (one array or a dict of them) and returns a scalar. All are
+normalised by the target, so that a weight of the regularizers means the same for every representation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from invjax.errors import UserError
+from invjax.types import Array, Feature, Loss
+
+
+def _sum(function: Callable[..., Array], *features: Feature) -> Array:
+    """Sums `function` over the leaves of features."""
+    return jax.tree.reduce(jnp.add, jax.tree.map(lambda *leaves: jnp.sum(function(*leaves)), *features))
+
+
+def euclidean(feature: Feature, target: Feature) -> Array:
+    """‖Φ − Φ₀‖² / ‖Φ₀‖², the paper's loss (CVPR 2015, equations 2 and 5).
+
+    Args:
+        feature: Φ(x).
+        target: Φ₀, not all zero.
+
+    Returns:
+        Scalar ≥ 0; 0 when equal, 1 when Φ(x) is zero.
+    """
+    return _sum(lambda f, t: (f - t) ** 2, feature, target) / _sum(jnp.square, target)
+
+
+def l1(feature: Feature, target: Feature) -> Array:
+    """Σ|Φ − Φ₀| / Σ|Φ₀|, less impressed by a few large errors; arguments as in `euclidean`."""
+    return _sum(lambda f, t: jnp.abs(f - t), feature, target) / _sum(jnp.abs, target)
+
+
+def inner_product(feature: Feature, target: Feature) -> Array:
+    """−⟨Φ, Φ₀⟩ / ‖Φ₀‖², unbounded below: activation maximisation (IJCV 2016, section 3).
+
+    Arguments as in `euclidean`.
+    """
+    return -_sum(lambda f, t: f * t, feature, target) / _sum(jnp.square, target)
+
+
+_LOSSES = {"euclidean": euclidean, "l1": l1, "inner_product": inner_product}
+
+
+def names() -> list[str]:
+    """Names that `get` knows."""
+    return list(_LOSSES)
+
+
+def get(name: str) -> Loss:
+    """The loss of that name.
+
+    Raises:
+        UserError: unknown name.
+    """
+    if name not in _LOSSES:
+        raise UserError(f"unknown loss '{name}'. Valid: {', '.join(_LOSSES)}")
+    return _LOSSES[name]

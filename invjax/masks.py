@@ -1,0 +1,111 @@
+"""Masks: invert only a part of a feature.
+
+A mask is an array of zeros and ones that multiplies the feature; `apply(phi, mask)` is the representation that
+keeps only what the mask keeps. Positions are [row, column] of a feature [h, w, channels].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from invjax.errors import UserError
+from invjax.types import Array, Feature, Image, Params, Representation
+
+
+def centre(shape: tuple[int, int, int], height: int, width: int) -> np.ndarray:
+    """Keeps the central neighbourhood of positions, the paper's 5×5 (CVPR 2015, figure 9).
+
+    Args:
+        shape: of the feature, [h, w, channels].
+        height, width: of the neighbourhood, in positions; an odd remainder goes to the bottom and right.
+
+    Returns:
+        float32 [h, w, 1].
+
+    Raises:
+        UserError: the neighbourhood is empty or larger than the feature.
+    """
+    if not (0 < height <= shape[0] and 0 < width <= shape[1]):
+        raise UserError(f"a neighbourhood of {height}×{width} does not fit into {shape[0]}×{shape[1]} positions")
+    mask = np.zeros((shape[0], shape[1], 1), np.float32)
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    mask[top : top + height, left : left + width] = 1
+    return mask
+
+
+def channels(shape: tuple[int, ...], keep: Sequence[int]) -> np.ndarray:
+    """Keeps some channels.
+
+    Args:
+        shape: of the feature, [..., channels].
+        keep: channel numbers, 0-based.
+
+    Returns:
+        float32 [channels].
+
+    Raises:
+        UserError: no channel, or one that does not exist.
+    """
+    wrong = [k for k in keep if not 0 <= k < shape[-1]]
+    if wrong or not len(keep):
+        raise UserError(f"channels must be some of 0..{shape[-1] - 1}, got {list(wrong or keep)}")
+    mask = np.zeros(shape[-1], np.float32)
+    mask[list(keep)] = 1
+    return mask
+
+
+def channel_group(shape: tuple[int, ...], group: int, groups: int = 2) -> np.ndarray:
+    """Keeps one of `groups` equal runs of channels, the paper's halves of filters (CVPR 2015, figure 10).
+
+    Args:
+        shape: of the feature, [..., channels].
+        group: which one, 0-based.
+        groups: how many; must divide the number of channels.
+
+    Returns:
+        float32 [channels].
+
+    Raises:
+        UserError: no such group, or the channels cannot be divided.
+    """
+    if groups < 1 or shape[-1] % groups or not 0 <= group < groups:
+        raise UserError(f"group {group} of {groups} does not exist in {shape[-1]} channels")
+    size = shape[-1] // groups
+    return channels(shape, range(group * size, (group + 1) * size))
+
+
+@dataclasses.dataclass(frozen=True)
+class Masked:
+    """Φ times a mask; the mask is a parameter, so that another mask of the same shape does not compile again."""
+
+    apply: Callable[[Params, Image], Feature]
+
+    def __call__(self, params: Params, image: Image) -> Feature:
+        """`params` are (Φ's own, mask)."""
+        inner, mask = params
+        return jax.tree.map(jnp.multiply, self.apply(inner, image), mask)
+
+    def softened(self, params: Params, sharpness: Array | float) -> tuple[Masked, Params] | None:
+        """The mask of what is inside, softened; None where nothing inside is hard."""
+        inner, mask = params
+        soft = self.apply.softened(inner, sharpness) if hasattr(self.apply, "softened") else None
+        return None if soft is None else (Masked(soft[0]), (soft[1], mask))
+
+
+def apply(phi: Representation, mask: Feature) -> Representation:
+    """The representation that keeps only what `mask` keeps.
+
+    Args:
+        phi: the representation.
+        mask: float32, broadcastable to phi's feature (a dict of masks for a dict of features); several masks combine
+            by multiplying them.
+
+    Returns:
+        A representation with features of the same shape, zero where the mask is zero.
+    """
+    return dataclasses.replace(phi, params=(phi.params, jax.tree.map(jnp.asarray, mask)), apply=Masked(phi.apply))

@@ -1,0 +1,104 @@
+"""How good a reconstruction is, in feature space and in pixels."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import jax
+import numpy as np
+
+from invjax.types import Feature, InputSpec
+
+SSIM_WINDOW = 11  # pixels, the window of Wang et al. 2004
+
+
+def flat(feature: Feature) -> np.ndarray:
+    """All values of a batch of features in one row each, float32 [N, values]."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(feature)]
+    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+
+
+def mean_pairwise_distance(features: Feature) -> float:
+    """Mean Euclidean distance between different features of a batch; NaN for fewer than two.
+
+    The normaliser of the paper's tables (CVPR 2015, section 5).
+
+    Args:
+        features: a batch, leading axis N.
+    """
+    rows = flat(features).astype(np.float64)
+    if len(rows) < 2:
+        return float("nan")
+    distances = [np.linalg.norm(rows[i + 1 :] - rows[i], axis=1) for i in range(len(rows) - 1)]
+    return float(np.concatenate(distances).mean())
+
+
+def normalized_error(relative_error: float, target_norm: float, pairwise_distance: float) -> float:
+    """‖Φ − Φ₀‖ / mean pairwise distance between the Φ₀ of a set of pictures: the paper's measure, not squared.
+
+    Args:
+        relative_error: ‖Φ − Φ₀‖² / ‖Φ₀‖².
+        target_norm: ‖Φ₀‖.
+        pairwise_distance: of `mean_pairwise_distance`.
+    """
+    return math.sqrt(relative_error) * target_norm / pairwise_distance
+
+
+def psnr(image: np.ndarray, reference: np.ndarray, spec: InputSpec) -> float:
+    """Peak signal-to-noise ratio in dB of the clipped true pixel values; infinite for equal pictures.
+
+    Args:
+        image, reference: float32 [H, W, C], in the representation's units.
+        spec: of the representation.
+    """
+    from skimage.metrics import peak_signal_noise_ratio
+
+    with warnings.catch_warnings(), np.errstate(divide="ignore"):
+        return float(peak_signal_noise_ratio(*_visible(reference, image, spec), data_range=255))
+
+
+def ssim(image: np.ndarray, reference: np.ndarray, spec: InputSpec) -> float:
+    """Structural similarity (Wang et al. 2004: Gaussian window of 1.5 pixels) of the clipped true pixel values.
+
+    Args:
+        image, reference: float32 [H, W, C], in the representation's units.
+        spec: of the representation.
+
+    Returns:
+        −1..1, averaged over channels; NaN for pictures smaller than the window of 11 pixels.
+    """
+    from skimage.metrics import structural_similarity
+
+    if min(image.shape[:2]) < SSIM_WINDOW:
+        return float("nan")
+    return float(
+        structural_similarity(
+            *_visible(reference, image, spec),
+            data_range=255,
+            channel_axis=-1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+def _visible(first: np.ndarray, second: np.ndarray, spec: InputSpec) -> tuple[np.ndarray, np.ndarray]:
+    mean = np.asarray(spec.mean, np.float32)
+    return np.clip(first + mean, 0, 255), np.clip(second + mean, 0, 255)
+
+
+def error_map(feature: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+    """Where a feature differs: ‖Φ − Φ₀‖ at each position over the root mean square of ‖Φ₀‖.
+
+    Args:
+        feature, target: float32 [h, w, channels].
+
+    Returns:
+        float32 [h, w], or None for features without positions.
+    """
+    if getattr(feature, "ndim", 0) != 3:
+        return None
+    scale = np.sqrt(np.mean(np.sum(np.square(target), axis=-1)))
+    return (np.linalg.norm(feature - target, axis=-1) / scale).astype(np.float32)

@@ -1,0 +1,57 @@
+"""Representations by name: `get("hog")`, `names()`."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from invjax.errors import UserError
+from invjax.representations.dsift import dsift
+from invjax.representations.hog import hog, hog_uoctti, hogb
+from invjax.types import Representation
+
+# A new representation is one factory in its own file, and its name here.
+_FACTORIES: dict[str, Callable[..., Representation]] = {
+    "hog": hog,
+    "hogb": hogb,
+    "dsift": dsift,
+    "hog_uoctti": hog_uoctti,
+}
+
+
+def names() -> list[str]:
+    """Names that `get` knows."""
+    return list(_FACTORIES)
+
+
+def factory(name: str) -> Callable[..., Representation]:
+    """The function behind a name; its docstring and signature describe the representation.
+
+    Raises:
+        UserError: unknown name; the message lists the valid ones and the nearest.
+    """
+    if name not in _FACTORIES:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"unknown representation '{name}'.{hint} Valid: {', '.join(names())}")
+    return _FACTORIES[name]
+
+
+def get(name: str, **options: Any) -> Representation:
+    """Builds a representation.
+
+    Args:
+        name: one of `names()`.
+        **options: of the factory of that name, e.g. `cell=6, orientations=12` for "hog".
+
+    Raises:
+        UserError: unknown name, unknown option, or a value out of range.
+    """
+    make = factory(name)
+    valid = inspect.signature(make).parameters
+    for option in options:
+        if option not in valid:
+            raise UserError(f"{name} has no option '{option}'. Valid: {', '.join(valid)}")
+    return make(**options)

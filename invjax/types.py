@@ -1,0 +1,91 @@
+"""The vocabulary: pictures, features, and a representation Φ as a pure function of one picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from invjax.errors import UserError
+
+Array = jax.Array
+Image = jax.Array  # float32 [H, W, C], true pixel values minus InputSpec.mean
+Feature = Any  # one array, or a pytree (dict) of arrays
+Params = Any  # pytree of arrays
+Loss = Callable[[Feature, Feature], Array]  # (Φ(x), Φ₀) → how far apart they are
+Regularizer = Callable[[Image], Array]  # u → how unlike a natural image it is
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """What a representation wants to be shown.
+
+    Attributes:
+        channels: 1 for grey pictures, 3 for RGB.
+        mean: value per channel, in grey levels 0..255, subtracted from the picture.
+        minimum: shortest side in pixels for which the feature has at least one cell.
+        size: side in pixels that the representation was designed for.
+    """
+
+    channels: int = 1
+    mean: tuple[float, ...] = (128.0,)
+    minimum: int = 1
+    size: int = 227
+
+    def check(self, shape: tuple[int, ...], name: str) -> None:
+        """Raises UserError unless a picture of `shape` [H, W, C] can be represented."""
+        if len(shape) != 3 or shape[2] != self.channels:
+            raise UserError(
+                f"{name} reads pictures of shape [H, W, {self.channels}], got {list(shape)}: "
+                "load them with invjax.load_image(path, phi.input)"
+            )
+        if min(shape[:2]) < self.minimum:
+            raise UserError(
+                f"{name} needs a picture of at least {self.minimum}×{self.minimum} pixels, "
+                f"got {shape[0]}×{shape[1]}: take a larger picture or a smaller cell"
+            )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Representation:
+    """Φ: a pure function of one picture, and the arrays it depends on.
+
+    A pytree whose leaves are `params`, so it can be an argument of a jitted function: weights are then never
+    constants of the program. `apply` must compare and hash by value (a frozen dataclass or a module-level
+    function), so that building the same representation twice does not compile twice.
+
+    Attributes:
+        params: pytree of arrays, possibly empty.
+        apply: `apply(params, image)` → feature, for one image float32 [H, W, C].
+        name: the name it is known by, e.g. "hog".
+        input: what it wants to be shown.
+        layer: the layer it stops at, empty where there are none.
+    """
+
+    params: Params
+    apply: Callable[[Params, Image], Feature] = dataclasses.field(metadata={"static": True})
+    name: str = dataclasses.field(metadata={"static": True})
+    input: InputSpec = dataclasses.field(metadata={"static": True}, default=InputSpec())
+    layer: str = dataclasses.field(metadata={"static": True}, default="")
+
+    def __call__(self, image: Image) -> Feature:
+        """Φ(image), float32; the image's shape is checked against `input`."""
+        self.input.check(image.shape, self.name)
+        return self.apply(self.params, image)
+
+    def softened(self, sharpness: Array | float) -> Representation | None:
+        """A smooth stand-in for Φ with hard votes, closer to Φ the larger `sharpness` ≥ 1; None where none is needed.
+
+        What makes one is `apply.softened(params, sharpness)` → (apply, params) or None, where there is such a method.
+        """
+        soft = getattr(self.apply, "softened", None)
+        replacement = soft(self.params, sharpness) if soft else None
+        return replacement and dataclasses.replace(self, apply=replacement[0], params=replacement[1])
+
+    def feature_shape(self, image_shape: tuple[int, int, int]) -> Any:
+        """Shapes of Φ of a picture of `image_shape`, without computing it."""
+        shaped = jax.eval_shape(self, jax.ShapeDtypeStruct(image_shape, "float32"))
+        return jax.tree.map(lambda leaf: leaf.shape, shaped)
