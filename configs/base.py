@@ -39,9 +39,9 @@ def get_config() -> ConfigDict:
     config.recipe = "fast"  # fast, paper, or custom: then the optimizer below
     config.steps = config_dict.placeholder(int)  # gradient steps; the recipe's
     config.optimizer = ConfigDict()  # of the recipe "custom"
-    config.optimizer.name = "adam"  # momentum (the paper's), sgd, adam, lbfgs, lbfgs_linesearch
+    config.optimizer.name = "adam"  # momentum (the paper's), sgd, adam, sobolev_adam, lbfgs, lbfgs_linesearch
     config.optimizer.rate = 8.0  # adam: grey levels; others: units of u (the paper's is 0.004)
-    config.optimizer.schedule = "cosine"  # constant, cosine, linear, decades, paper_cnn
+    config.optimizer.schedule = "cosine"  # constant, cosine, linear, quadratic, decades, paper_cnn
 
     # How the work is done; changes no result
     config.batch_size = config_dict.placeholder(int)  # reconstructions at once; as many as fit into memory

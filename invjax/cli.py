@@ -142,7 +142,7 @@ def _representations(options: argparse.Namespace) -> None:
 
     if options.name:
         make = representations.factory(options.name)
-        print(f"{options.name}{inspect.signature(make)}\n\n{inspect.getdoc(make)}")
+        print(f"{options.name}{inspect.signature(make, eval_str=True)}\n\n{inspect.getdoc(make)}")
         return
     for name in representations.names():
         summary = (inspect.getdoc(representations.factory(name)) or "").splitlines()[0]

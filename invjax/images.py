@@ -39,6 +39,8 @@ def load_image(path: str | Path, spec: InputSpec, size: int | None = None) -> np
         UserError: no such file, not a picture, broken, too large to decode, or too small for `size`.
     """
     path = Path(path)
+    if size is not None and size < 1:
+        raise UserError(f"size must be at least 1 pixel, got {size}")
     if not path.is_file():
         raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
     try:
@@ -65,7 +67,7 @@ def _planes(file: pillow.Image) -> list[pillow.Image]:
     image = ImageOps.exif_transpose(file)
     if image.mode.startswith(("I", "F")):  # 16 bits, or numbers of any range
         wide = np.asarray(image, np.float32)
-        if image.mode == "F" or wide.max() > 65535:
+        if image.mode == "F" or wide.min() < 0 or wide.max() > 65535:
             raise UserError(f"pixels of mode {image.mode} have no known range: save it with 8 or 16 bits per channel")
         return [pillow.fromarray(wide / 257)]
     if image.has_transparency_data:

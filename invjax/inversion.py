@@ -1,7 +1,7 @@
 """Inversion: many reconstructions of many features at once, from noise.
 
-One reconstruction is a `Problem` and a `State`; a batch is `vmap` over both, and nothing in a step looks at its
-neighbours, so adding restarts or pictures never changes the others. `solve` drives a batch and hands back control
+One reconstruction is a `Problem` and a `State`; a batch has both with a leading axis, and nothing in a step looks at
+its neighbours, so adding restarts or pictures never changes the others. `solve` drives a batch and hands back control
 every few steps; `invert` is the whole thing for one feature.
 """
 
@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import functools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from invjax import losses, memory
+from invjax import batching, losses, memory
 from invjax.errors import UserError
 from invjax.objective import Objective
 from invjax.recipes import Method, Recipe, prepare
@@ -27,7 +27,6 @@ from invjax.types import Array, Feature, Image, Representation
 
 EXPLOSION = 3.0  # a value this many times the first one is no longer a descent
 MAX_FAILURES = 16  # halvings of the rate before a reconstruction is given up
-STATUS = ("ok", "recovered", "diverged")
 
 
 @jax.tree_util.register_dataclass
@@ -119,43 +118,34 @@ def _keep_or_clear(keep: Array, moved: Array, fresh: Array) -> Array:
     return jnp.where(keep, moved, fresh) if jnp.issubdtype(moved.dtype, jnp.floating) else moved
 
 
-# --- the same for a batch: the leading axis of problems and states -----------------------------------------------
+_start = jax.jit(start, static_argnums=(0, 2))
+_step = jax.jit(step, static_argnums=0, donate_argnums=3)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
 def batched_start(method: Method, problems: Problem, image_shape: tuple[int, int, int]) -> State:
     """States of a batch of problems at step 0."""
-    return jax.vmap(lambda problem: start(method, problem, image_shape))(problems)
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
-def batched_step(method: Method, phi: Representation, problems: Problem, states: State) -> State:
-    """One step of a batch; the old states' memory is reused."""
-    return jax.vmap(functools.partial(step, method, phi))(problems, states)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 4), donate_argnums=3)
-def _scanned_steps(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
-    return jax.lax.scan(lambda carry, _: (batched_step(method, phi, problems, carry), None), states, length=steps)[0]
+    return batching.for_each(lambda problem: _start(method, problem, image_shape), problems)
 
 
 def advance(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
-    """`steps` steps of a batch. XLA runs the body of a loop on one CPU thread: there the loop is Python's."""
-    if jax.default_backend() != "cpu":
+    """`steps` steps of a batch; the old states' memory is reused."""
+    if not batching.one_at_a_time():
         return _scanned_steps(method, phi, problems, states, steps)
-    for _ in range(steps):
-        states = batched_step(method, phi, problems, states)
-    return states
+
+    def stretch(problem: Problem, state: State) -> State:
+        for _ in range(steps):  # XLA runs the body of a loop of its own on one CPU thread
+            state = _step(method, phi, problem, state)
+        return state
+
+    return batching.for_each(stretch, problems, states)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def batched_terms(objective: Objective, phi: Representation, problems: Problem, u: Image) -> dict[str, Array]:
-    """The terms of the true objective, [batch] each."""
+@functools.partial(jax.jit, static_argnames=("method", "steps"), donate_argnames="states")
+def _scanned_steps(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
+    def stretch(problem: Problem, state: State) -> State:
+        return jax.lax.scan(lambda one, _: (step(method, phi, problem, one), None), state, length=steps)[0]
 
-    def terms(problem: Problem, one: Image) -> dict[str, Array]:
-        return objective(one, phi, problem.target, problem.weights)[1]
-
-    return jax.vmap(terms)(problems, u)
+    return jax.vmap(stretch)(problems, states)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +161,13 @@ class Progress:
     states: State
     step: int
     history: dict[str, np.ndarray]
+
+
+def state_structure(method: Method, image_shape: tuple[int, int, int]) -> Any:
+    """The pytree structure of a State, to rebuild one from its leaves."""
+    weights = {name: jnp.ones(()) for name, _ in method.objective.regularizers}
+    problem = Problem(jnp.zeros(()), jax.random.key(0), weights)
+    return jax.tree.structure(jax.eval_shape(lambda: start(method, problem, image_shape)))
 
 
 def solve(
@@ -194,13 +191,13 @@ def solve(
         resume: an earlier Progress of the same run to go on from.
 
     Yields:
-        Progress after each stretch; the last one has step == steps.
+        Progress where it starts and after each stretch; the last one has step == steps.
     """
     progress = resume
     if progress is None:
         states = batched_start(method, problems, image_shape)
         progress = _recorded(method, phi, problems, states, 0, {})
-        yield progress
+    yield progress
     while progress.step < steps:
         stretch = min(every, steps - progress.step)
         states = advance(method, phi, problems, progress.states, stretch)
@@ -216,7 +213,7 @@ def _recorded(
     at: int,
     history: dict[str, np.ndarray],
 ) -> Progress:
-    terms = jax.device_get(batched_terms(method.objective, phi, problems, states.u))
+    terms = jax.device_get(batching.for_each(functools.partial(_terms, method.objective, phi), problems, states.u))
     points = {name: value[:, None] for name, value in terms.items()} | {"step": np.array([at])}
     if history:
         points = {name: np.concatenate([history[name], value], axis=-1) for name, value in points.items()}
@@ -243,33 +240,31 @@ class Inversion:
 
 def finish(method: Method, phi: Representation, problems: Problem, progress: Progress) -> Inversion:
     """Picks the better of the last and the best picture by the true objective, and measures it."""
-    images, errors = jax.device_get(_best_of(method.objective, phi, problems, progress.states))
+    pick = functools.partial(_better, method.objective, phi)
+    images, errors = jax.device_get(batching.for_each(pick, problems, progress.states))
     failures = np.asarray(progress.states.failures)
-    status = np.array(STATUS)[(failures > 0).astype(int) + (failures > MAX_FAILURES)]
+    hopeless = (failures > MAX_FAILURES) | ~np.isfinite(errors)
+    status = np.where(hopeless, "diverged", np.where(failures > 0, "recovered", "ok"))
     return Inversion(images, errors, status, progress.history)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _best_of(objective: Objective, phi: Representation, problems: Problem, states: State) -> tuple[Array, Array]:
-    def pick(problem: Problem, state: State) -> tuple[Array, Array]:
-        candidates = jnp.stack([state.best, state.u])
-        values = jax.vmap(lambda u: objective(u, phi, problem.target, problem.weights)[0])(candidates)
-        image = objective.scale * candidates[jnp.argmin(jnp.where(jnp.isfinite(values), values, jnp.inf))]
-        return image, losses.euclidean(phi.apply(phi.params, image), problem.target)
-
-    return jax.vmap(pick)(problems, states)
+def _terms(objective: Objective, phi: Representation, problem: Problem, u: Image) -> dict[str, Array]:
+    return objective(u, phi, problem.target, problem.weights)[1]
 
 
-def split(problems: Problem, batch_size: int) -> Iterator[tuple[Problem, int]]:
-    """Cuts a batch into batches of exactly `batch_size`, so that one compilation serves all.
+@functools.partial(jax.jit, static_argnums=0)
+def _better(objective: Objective, phi: Representation, problem: Problem, state: State) -> tuple[Array, Array]:
+    best, last = _terms(objective, phi, problem, state.best), _terms(objective, phi, problem, state.u)
+    take_last = jnp.isfinite(last["total"]) & ~(last["total"] >= best["total"])
+    image = objective.scale * jnp.where(take_last, state.u, state.best)
+    return image, losses.euclidean(phi.apply(phi.params, image), problem.target)
 
-    Yields:
-        (problems, count): the last batch repeats its last problem; only the first `count` results count.
-    """
-    total = problems.key.shape[0]
-    for first in range(0, total, batch_size):
-        index = np.minimum(np.arange(first, first + batch_size), total - 1)
-        yield jax.tree.map(operator.itemgetter(index), problems), min(batch_size, total - first)
+
+def split(problems: Problem, batch_size: int) -> Iterator[Problem]:
+    """Cuts a batch into batches of at most `batch_size` problems, in order."""
+    for first in range(0, problems.key.shape[0], batch_size):
+        yield jax.tree.map(operator.itemgetter(slice(first, first + batch_size)), problems)
 
 
 def check_target(phi: Representation, target: Feature, image_shape: tuple[int, int, int]) -> None:
@@ -327,6 +322,10 @@ def invert(
     """
     if restarts < 1:
         raise UserError(f"restarts must be at least 1, got {restarts}")
+    if batch_size is not None and batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, got {batch_size}")
+    if every < 1:
+        raise UserError(f"every must be at least 1, got {every}")
     check_target(phi, target, image_shape)
     method, weights, steps = prepare(
         phi, image_shape, recipe, steps=steps, lambda_tv=lambda_tv, lambda_alpha=lambda_alpha, **overrides
@@ -334,9 +333,9 @@ def invert(
     problems = batch_of(target, [restart_key(key, restart) for restart in range(restarts)], weights)
     size = memory.batch_size(method, phi, problems, image_shape) if batch_size is None else batch_size
     parts = []
-    for batch, count in split(problems, min(size, restarts)):
+    for batch in split(problems, size):
         [last] = collections.deque(solve(method, phi, batch, image_shape, steps, every), maxlen=1)
-        parts.append((finish(method, phi, batch, last), count))
+        parts.append(finish(method, phi, batch, last))
     return concatenate(parts)
 
 
@@ -355,19 +354,18 @@ def batch_of(target: Feature, keys: Sequence[Array], weights: dict[str, float]) 
     )
 
 
-def concatenate(parts: Sequence[tuple[Inversion, int]]) -> Inversion:
-    """Joins the results of batches, the first `count` of each."""
+def concatenate(parts: Sequence[Inversion]) -> Inversion:
+    """Joins the results of batches."""
 
-    def join(*arrays: np.ndarray) -> np.ndarray:
-        return np.concatenate([array[:count] for array, (_, count) in zip(arrays, parts, strict=True)])
+    def join(arrays: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate(list(arrays))
 
-    inversions = [inversion for inversion, _ in parts]
-    steps = inversions[0].history["step"]
-    terms = [name for name in inversions[0].history if name != "step"]
-    history = {name: join(*(one.history[name] for one in inversions)) for name in terms} | {"step": steps}
+    history = {"step": parts[0].history["step"]}
+    for term in parts[0].history.keys() - {"step"}:
+        history[term] = join(part.history[term] for part in parts)
     return Inversion(
-        join(*(one.images for one in inversions)),
-        join(*(one.relative_error for one in inversions)),
-        join(*(one.status for one in inversions)),
-        history,
+        images=join(part.images for part in parts),
+        relative_error=join(part.relative_error for part in parts),
+        status=join(part.status for part in parts),
+        history=history,
     )

@@ -15,8 +15,11 @@ import jax.numpy as jnp
 import optax
 
 from invjax.errors import UserError
+from invjax.objective import sigma
+from invjax.sobolev import sobolev
 
 Rate: TypeAlias = float | optax.Schedule
+Shape: TypeAlias = tuple[int, int, int]
 
 
 class MomentumState(NamedTuple):
@@ -71,6 +74,7 @@ SCHEDULES: dict[str, Callable[[float, int], Rate]] = {
     "constant": lambda rate, steps: rate,
     "cosine": lambda rate, steps: optax.cosine_decay_schedule(rate, max(steps, 1)),
     "linear": lambda rate, steps: optax.linear_schedule(rate, 0.0, max(steps, 1)),
+    "quadratic": lambda rate, steps: optax.polynomial_schedule(rate, 0.0, 2, max(steps, 1)),
     # the paper's for HOG and DSIFT: four equal stretches, each ten times slower
     "decades": lambda rate, steps: piecewise(rate, (1.0, 0.1, 0.01, 0.001), _stretches(steps, 1, 1, 1, 1)),
     # the paper's for CNNs: 100, 200 and 100 steps of 400
@@ -78,14 +82,15 @@ SCHEDULES: dict[str, Callable[[float, int], Rate]] = {
 }
 
 # Steps of the adaptive ones do not depend on the size of the gradient: their rate is in grey levels.
-OPTIMIZERS: dict[str, Callable[[Rate], optax.GradientTransformation]] = {
-    "momentum": momentum,
-    "sgd": optax.sgd,
-    "adam": lambda rate: optax.adam(rate, b1=0.9, b2=0.99),
-    "lbfgs": lambda rate: optax.lbfgs(rate, memory_size=10, linesearch=None),
-    "lbfgs_linesearch": lambda rate: optax.lbfgs(None, memory_size=10),
+OPTIMIZERS: dict[str, Callable[[Rate, Shape], optax.GradientTransformation]] = {
+    "momentum": lambda rate, shape: momentum(rate),
+    "sgd": lambda rate, shape: optax.sgd(rate),
+    "adam": lambda rate, shape: optax.adam(rate, b1=0.9, b2=0.99),
+    "sobolev_adam": lambda rate, shape: sobolev(optax.adam(rate, b1=0.9, b2=0.95), shape),
+    "lbfgs": lambda rate, shape: optax.lbfgs(rate, memory_size=10, linesearch=None),
+    "lbfgs_linesearch": lambda rate, shape: optax.lbfgs(None, memory_size=10),
 }
-IN_GREY_LEVELS = {"adam"}
+IN_GREY_LEVELS = ("adam", "sobolev_adam")
 
 
 def _stretches(steps: int, *shares: int) -> tuple[int, ...]:
@@ -93,16 +98,17 @@ def _stretches(steps: int, *shares: int) -> tuple[int, ...]:
 
 
 @functools.cache
-def get(name: str, rate: float, schedule: str, steps: int, scale: float) -> optax.GradientTransformation:
+def get(name: str, rate: float, schedule: str, steps: int, image_shape: Shape) -> optax.GradientTransformation:
     """Builds an optimiser; cached, so that the same arguments do not compile twice.
 
     Args:
-        name: "momentum" (the paper's), "sgd", "adam", "lbfgs" (fixed step sizes) or "lbfgs_linesearch" (finds them
-            itself, several gradients a step, ignores rate and schedule).
+        name: "momentum" (the paper's), "sgd", "adam", "sobolev_adam" (adam in the proportions of natural pictures),
+            "lbfgs" (fixed step sizes) or "lbfgs_linesearch" (finds them itself, several gradients a step, ignores
+            rate and schedule).
         rate: base learning rate > 0; for adam in grey levels, else in units of u.
         schedule: one of SCHEDULES.
         steps: length of the run, for the schedule.
-        scale: σ in grey levels.
+        image_shape: [H, W, C] of the pictures to be found.
 
     Raises:
         UserError: unknown name or a rate that is not positive.
@@ -112,4 +118,5 @@ def get(name: str, rate: float, schedule: str, steps: int, scale: float) -> opta
             raise UserError(f"unknown {kind} '{given}'. Valid: {', '.join(valid)}")
     if not rate > 0:
         raise UserError(f"the learning rate must be positive, got {rate}")
-    return OPTIMIZERS[name](SCHEDULES[schedule](rate / scale if name in IN_GREY_LEVELS else rate, steps))
+    unit = sigma(image_shape) if name in IN_GREY_LEVELS else 1.0
+    return OPTIMIZERS[name](SCHEDULES[schedule](rate / unit, steps), image_shape)

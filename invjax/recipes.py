@@ -43,7 +43,7 @@ class Recipe:
 
 PAPER = Recipe("paper", 800, "momentum", 0.004, "decades")
 PAPER_CNN = Recipe("paper", 400, "momentum", 0.004, "paper_cnn")
-FAST = Recipe("fast", 200, "adam", 8.0, "cosine", sharpness=(1.0, 8.0, 0.8))
+FAST = Recipe("fast", 200, "sobolev_adam", 10.0, "quadratic", sharpness=(1.0, 8.0, 1.0))
 
 
 def names() -> list[str]:
@@ -131,7 +131,7 @@ def prepare(
     if steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
     objective = Objective(scale, losses.get(loss), tuple(terms))
-    optimizer = optimizers.get(recipe.optimizer, recipe.rate, recipe.schedule, steps, scale)
+    optimizer = optimizers.get(recipe.optimizer, recipe.rate, recipe.schedule, steps, image_shape)
     if recipe.sharpness is None or phi.softened(1.0) is None:
         return Method(objective, optimizer), weights, steps
     first, last, fraction = recipe.sharpness

@@ -49,7 +49,7 @@ class InputSpec:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Representation:
     """Φ: a pure function of one picture, and the arrays it depends on.
 

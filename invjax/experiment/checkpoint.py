@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from invjax.inversion import Progress, State
+from invjax.inversion import Progress
 
 
 class Checkpoint:
@@ -39,11 +40,11 @@ class Checkpoint:
         except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
             raise OSError(f"{self._path}: the checkpoint cannot be written ({error})") from error
 
-    def load(self, like: State) -> tuple[Progress, float] | None:
+    def load(self, structure: Any) -> tuple[Progress, float] | None:
         """The newest checkpoint, or None where there is none.
 
         Args:
-            like: states (or their shapes) of the same batch.
+            structure: of the states, `inversion.state_structure`.
 
         Returns:
             (progress, seconds).
@@ -55,7 +56,7 @@ class Checkpoint:
             if step is None:
                 return None
             tree = manager.restore(step, args=ocp.args.StandardRestore())
-        states = jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(leaf) for leaf in tree["states"]])
+        states = jax.tree.unflatten(structure, [jax.numpy.asarray(leaf) for leaf in tree["states"]])
         history = {name: np.asarray(value) for name, value in tree["history"].items()}
         return Progress(states, step, history), float(tree["seconds"])
 

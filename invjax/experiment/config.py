@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections.abc import Sequence
 from importlib import import_module, resources
 from pathlib import Path
@@ -35,17 +36,27 @@ def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
         UserError: no such file, a file that does not run, an unknown field or a value of the wrong type.
     """
+    config = _read(path)
+    arguments = ["invjax", *overrides]
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
     try:
-        values(["invjax", f"--config={_find(path)}", *overrides])
-        return values.config
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
+        values(arguments)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(_explain(error)) from None
+    return values.config
+
+
+def _read(path: str) -> ConfigDict:
+    try:
+        config = runpy.run_path(str(_find(path)))["get_config"]()
     except UserError:
         raise
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(_explain(error, path, overrides)) from None
     except Exception as error:  # whatever the user's file raises
-        raise UserError(f"{path}: cannot be loaded: {_one_line(error)}") from None
+        raise UserError(f"{path}: cannot be loaded: {type(error).__name__}: {_one_line(error)}") from None
+    if not isinstance(config, ConfigDict) or set(config) != set(default()):
+        raise UserError(f"{path}: get_config() must return the config of invjax.configs.base with fields changed")
+    return config
 
 
 def _find(path: str) -> Path:
@@ -57,21 +68,19 @@ def _find(path: str) -> Path:
     raise UserError(f"{path}: no such config file, nor a bundled config of that name (demo, paper/table_shallow)")
 
 
-def _explain(error: Exception, path: str, overrides: Sequence[str]) -> str:
+def _explain(error: Exception) -> str:
     """An unknown field is an AttributeError of the bare name, perhaps with a suggestion behind it."""
-    text = _one_line(error)
+    text = _one_line(error).replace("\\", "")
     unknown = re.search(r"'(\w+)'", text)
-    if isinstance(error, (AttributeError, KeyError)) and unknown:
-        near = re.search(r'Did you mean "(\w+)"', text)
-        fields = ", ".join(default().keys())
-        return f"the config has no field '{unknown[1]}'. " + (
-            f"Did you mean {near[1]}?" if near else f"Valid: {fields}"
-        )
-    return text if any(flag.split("=")[0] in text for flag in overrides) else f"{path}: cannot be loaded: {text}"
+    if not isinstance(error, (AttributeError, KeyError)) or not unknown:
+        return text
+    near = re.search(r'Did you mean "(\w+)"', text)
+    hint = f"Did you mean {near[1]}?" if near else f"Valid: {', '.join(default())}"
+    return f"the config has no field '{unknown[1]}'. {hint}"
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).replace("\\n", " ").split()) or type(error).__name__
+    return " ".join(str(error.args[0] if len(error.args) == 1 else error).split())
 
 
 def check(config: ConfigDict) -> None:

@@ -78,7 +78,7 @@ class RunDirectory:
             histories: one for each row, equally long arrays by term.
         """
         lines = [
-            json.dumps({name: row[name] for name in KEY} | {name: _numbers(v) for name, v in history.items()})
+            json.dumps({name: row[name] for name in KEY} | {term: _numbers(history[term]) for term in sorted(history)})
             for row, history in zip(rows, histories, strict=True)
         ]
         with (self.path / "history.jsonl").open("a") as file:

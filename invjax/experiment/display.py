@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -71,19 +72,21 @@ class Display:
 
 
 def print_table(rows: Iterable[dict[str, Any]]) -> None:
-    """Prints mean ± standard deviation of each measure, a line per representation, layer and λ."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    """Prints mean (± standard deviation) of each measure, a line per representation, layer and λ_TV."""
+    groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["representation"], row["layer"], row["lambda_tv"]), []).append(row)
-    table = Table("representation", "λ_tv", "n", "relative_error", "normalized_error", "PSNR dB", "SSIM", "status")
-    for (representation, layer, weight), members in groups.items():
+        name = " ".join(filter(None, (row["representation"], row["layer"])))
+        groups.setdefault(f"{name}, λ_TV {row['lambda_tv']}", []).append(row)
+    table = Table(
+        "", "n", "relative error", "normalized error", "PSNR", "SSIM", "status", box=box.SIMPLE, pad_edge=False
+    )
+    for name, members in groups.items():
         states = [row["status"] for row in members]
         table.add_row(
-            f"{representation} {layer}".strip(),
-            weight,
+            name,
             str(len(members)),
-            _spread(members, "relative_error", "{:.4f}"),
-            _spread(members, "normalized_error", "{:.1f}", 100, " %"),
+            _spread(members, "relative_error", "{:.4f} ± {:.4f}"),
+            _spread(members, "normalized_error", "{:.1f} ± {:.1f} %", 100),
             _spread(members, "psnr", "{:.1f}"),
             _spread(members, "ssim", "{:.2f}"),
             ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))),
@@ -91,8 +94,8 @@ def print_table(rows: Iterable[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-def _spread(rows: list[dict[str, Any]], column: str, style: str, factor: float = 1, unit: str = "") -> str:
+def _spread(rows: list[dict[str, Any]], column: str, style: str, factor: float = 1) -> str:
     values = [factor * float(row[column]) for row in rows if row[column] != ""]
     if not values:
         return "–"
-    return f"{style.format(np.mean(values))} ± {style.format(np.std(values))}{unit}"
+    return style.format(np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0)

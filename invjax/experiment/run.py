@@ -38,21 +38,15 @@ class Batch:
     Attributes:
         job: what they belong to.
         rows: the reconstructions.
-        size: of the batch; all batches of a job have the same, so that one compilation serves them.
     """
 
     job: Job
     rows: tuple[Reconstruction, ...]
-    size: int
 
     @property
     def work(self) -> int:
         """Reconstructions × steps."""
         return len(self.rows) * self.job.steps
-
-    def problems(self) -> inversion.Problem:
-        """What to solve; a short batch repeats its last row."""
-        return self.job.problems(self.rows + self.rows[-1:] * (self.size - len(self.rows)))
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -91,8 +85,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
 def _batches(job: Job, batch_size: int | None) -> list[Batch]:
     if batch_size is None:
         batch_size = memory.batch_size(job.method, job.phi, job.problems(job.rows[:1]), job.image_shape)
-    size = min(batch_size, len(job.rows))
-    return [Batch(job, job.rows[first : first + size], size) for first in range(0, len(job.rows), size)]
+    return [Batch(job, job.rows[first : first + batch_size]) for first in range(0, len(job.rows), batch_size)]
 
 
 def _solve(
@@ -103,12 +96,11 @@ def _solve(
     Returns:
         (result, seconds that it took, over all starts).
     """
-    job, problems = batch.job, batch.problems()
-    shapes = jax.eval_shape(lambda: inversion.batched_start(job.method, problems, job.image_shape))
-    resume, seconds = checkpoint.load(shapes) or (None, 0.0)
+    job, problems = batch.job, batch.job.problems(batch.rows)
+    resume, seconds = checkpoint.load(inversion.state_structure(job.method, job.image_shape)) or (None, 0.0)
     started, saved = time.monotonic() - seconds, time.monotonic()
     for progress in inversion.solve(job.method, job.phi, problems, job.image_shape, job.steps, config.every, resume):
-        loss = progress.history["total"][: len(batch.rows), -1]
+        loss = progress.history["total"][:, -1]
         display.update(f"{job.phi.name} {job.phi.layer}".strip(), done + progress.step * len(batch.rows), loss.mean())
         if stop or time.monotonic() - saved >= config.checkpoint_seconds:
             checkpoint.save(progress, time.monotonic() - started)

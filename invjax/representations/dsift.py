@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invjax.errors import UserError
 from invjax.representations import oriented
 from invjax.types import Feature, Image, InputSpec, Params, Representation
 
@@ -75,6 +74,5 @@ def dsift(cell: int = 5, orientations: int = 8) -> Representation:
 
     Reference: `dsift_net` of the authors' deep-goggle (CVPR 2015, section 4).
     """
-    if cell < 2 or orientations < 2:
-        raise UserError(f"DSIFT needs cell ≥ 2 and orientations ≥ 2, got cell={cell}, orientations={orientations}")
+    oriented.check_options(cell, orientations)
     return Representation({}, Dsift(cell, orientations), "dsift", InputSpec(minimum=(SPAN + 1) * cell + 2))

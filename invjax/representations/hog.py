@@ -7,7 +7,6 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from invjax.errors import UserError
 from invjax.representations import oriented
 from invjax.types import Array, Feature, Image, InputSpec, Params, Representation
 
@@ -94,7 +93,7 @@ def hog(cell: int = 8, orientations: int = 9, bilinear: bool = False) -> Represe
 
     Reference: `hog_net` of the authors' deep-goggle (CVPR 2015, section 4).
     """
-    _check(cell, orientations)
+    oriented.check_options(cell, orientations)
     apply = Hog(cell, orientations, "bilinear" if bilinear else "hard")
     return Representation({}, apply, "hogb" if bilinear else "hog", InputSpec(minimum=2 * cell))
 
@@ -120,11 +119,6 @@ def hog_uoctti(cell: int = 8, orientations: int = 9, bilinear: bool = False) -> 
 
     Reference: VLFeat 0.9.21, vl/hog.c; Felzenszwalb et al., PAMI 2010.
     """
-    _check(cell, orientations)
+    oriented.check_options(cell, orientations)
     apply = Hog(cell, orientations, "bilinear" if bilinear else "hard", uoctti=True)
     return Representation({}, apply, "hog_uoctti", InputSpec(minimum=max(3, cell - cell // 2)))
-
-
-def _check(cell: int, orientations: int) -> None:
-    if cell < 2 or orientations < 2:
-        raise UserError(f"HOG needs cell ≥ 2 and orientations ≥ 2, got cell={cell}, orientations={orientations}")

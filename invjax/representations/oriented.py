@@ -7,12 +7,22 @@ banded matrices.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from invjax.errors import UserError
 from invjax.types import Array
+
+
+def check_options(cell: int, orientations: int) -> None:
+    """Raises UserError unless both are whole numbers of at least 2."""
+    for name, value in (("cell", cell), ("orientations", orientations)):
+        if not isinstance(value, int) or value < 2:
+            raise UserError(f"{name} must be a whole number of at least 2, got {value!r}")
 
 
 def gradients(plane: Array, border: str) -> tuple[Array, Array]:
@@ -37,9 +47,13 @@ def gradients(plane: Array, border: str) -> tuple[Array, Array]:
 
 def magnitude(gx: Array, gy: Array) -> Array:
     """Gradient length √(gx² + gy²), with derivative 0 (and not NaN) where it vanishes."""
-    squared = gx**2 + gy**2
-    flat = squared == 0
-    return jnp.where(flat, 0.0, jnp.sqrt(jnp.where(flat, 1.0, squared)))
+    flat = _flat(gx, gy)
+    return jnp.where(flat, 0.0, jnp.sqrt(jnp.where(flat, 1.0, gx**2 + gy**2)))
+
+
+def _flat(gx: Array, gy: Array) -> Array:
+    """Where there is no gradient, or one so small (1e-15 grey levels) that float32 cannot square it."""
+    return gx**2 + gy**2 <= 1e-30
 
 
 def hard_votes(gx: Array, gy: Array, bins: int) -> Array:
@@ -63,7 +77,7 @@ def hard_votes(gx: Array, gy: Array, bins: int) -> Array:
         projection = np.float32(cos) * fixed_x + np.float32(sin) * fixed_y
         better = projection > best
         best, chosen = jnp.where(better, projection, best), jnp.where(better, k, chosen)
-    return jnp.where(jnp.arange(bins)[:, None, None] == chosen, magnitude(gx, gy), 0.0)
+    return spread(magnitude(gx, gy), chosen, bins)
 
 
 def soft_votes(gx: Array, gy: Array, bins: int, sharpness: Array | float = 1.0) -> Array:
@@ -80,12 +94,43 @@ def soft_votes(gx: Array, gy: Array, bins: int, sharpness: Array | float = 1.0) 
     Returns:
         float32 [bins, H, W].
     """
-    flat = (gx == 0) & (gy == 0)
-    angle = jnp.arctan2(jnp.where(flat, 0.0, gy), jnp.where(flat, 1.0, gx))
-    distance = angle * (bins / (2 * np.pi)) - jnp.arange(bins, dtype=gx.dtype)[:, None, None]
-    distance -= bins * jnp.round(distance / bins)
-    share = jnp.clip(0.5 + sharpness * (0.5 - jnp.abs(distance)), 0.0, 1.0)
-    return magnitude(gx, gy) * share
+    flat = _flat(gx, gy)
+    angle = jnp.arctan2(jnp.where(flat, 0.0, gy), jnp.where(flat, 1.0, gx)) * (bins / (2 * np.pi))
+    below = jnp.floor(angle)
+    share = jnp.clip(0.5 + sharpness * (0.5 - (angle - below)), 0.0, 1.0)
+    chosen, length = below.astype(jnp.int32) % bins, magnitude(gx, gy)
+    return spread(length * share, chosen, bins) + spread(length * (1 - share), (chosen + 1) % bins, bins)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def spread(values: Array, chosen: Array, bins: int) -> Array:
+    """Puts each pixel's value into the plane it chose; the other planes are zero there.
+
+    The derivative is written out because XLA's own, a sum over all planes, is several times slower on a CPU.
+
+    Args:
+        values: float32 [H, W].
+        chosen: int32 [H, W], 0..bins-1.
+        bins: number of planes.
+
+    Returns:
+        float32 [bins, H, W].
+    """
+    return jnp.where(jnp.arange(bins)[:, None, None] == chosen, values, 0.0)
+
+
+def _spread_forward(values: Array, chosen: Array, bins: int) -> tuple[Array, Array]:
+    return spread(values, chosen, bins), chosen
+
+
+def _spread_backward(bins: int, chosen: Array, cotangent: Array) -> tuple[Array, None]:
+    gathered = jnp.zeros_like(cotangent[0])
+    for k in range(bins):
+        gathered = jnp.where(chosen == k, cotangent[k], gathered)
+    return gathered, None
+
+
+spread.defvjp(_spread_forward, _spread_backward)
 
 
 def pooling_matrix(pixels: int, cells: int, cell: int, first_centre: float) -> np.ndarray:

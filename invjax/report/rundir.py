@@ -1,0 +1,197 @@
+"""What a run directory holds: the rows of results.csv, and all else as far as it is there and whole."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from invjax.errors import UserError
+
+Key = tuple[str, str, str, str, int]  # image, representation, layer, lambda_tv, restart
+History = dict[str, np.ndarray]  # "step" and the terms of the objective, float64 [points]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One reconstruction, as results.csv tells it; what is not known is empty or NaN."""
+
+    image: str
+    representation: str
+    layer: str
+    recipe: str
+    lambda_tv: float
+    lambda_alpha: float
+    seed: str
+    restart: int
+    steps: int
+    status: str
+    relative_error: float
+    normalized_error: float
+    psnr: float
+    ssim: float
+    seconds: float
+    picture: str
+
+    @property
+    def key(self) -> Key:
+        """What names this reconstruction in history.jsonl."""
+        return self.image, self.representation, self.layer, _weight(self.lambda_tv), self.restart
+
+
+COLUMNS = {field.name: str(field.type) for field in dataclasses.fields(Row)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run directory.
+
+    Attributes:
+        workdir: the directory.
+        rows: the reconstructions, at least one.
+        config: of config.json; empty when missing.
+        environment: of environment.json; empty when missing.
+        histories: the loss curves by `Row.key`.
+        warnings: what is missing or damaged, a line each; grows as files are read.
+    """
+
+    workdir: Path
+    rows: list[Row]
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    histories: dict[Key, History] = dataclasses.field(default_factory=dict)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    def warn(self, line: str) -> None:
+        """Notes something missing or damaged, once."""
+        if line not in self.warnings:
+            self.warnings.append(line)
+
+    def locate(self, name: str) -> Path | None:
+        """The file of that name relative to the directory, or None when it is missing or lies outside."""
+        try:
+            path = (self.workdir / name).resolve()
+            inside = path.is_relative_to(self.workdir.resolve()) and path.is_file()
+        except (OSError, ValueError):  # names no file system would take
+            return None
+        return path if inside else None
+
+    def read(self, name: str, loss: str) -> bytes | None:
+        """A file's content; when there is none, a warning that says what the page lacks for it, `loss`."""
+        path = self.locate(name)
+        try:
+            if path is not None:
+                return path.read_bytes()
+        except OSError as error:
+            self.warn(f"{name} cannot be read ({error.strerror}): {loss}")
+            return None
+        self.warn(f"{name} is missing: {loss}")
+        return None
+
+
+def read(workdir: Path) -> Run:
+    """Reads the tables of a run directory; pictures are read later, one by one.
+
+    Args:
+        workdir: the run directory.
+
+    Returns:
+        The run; `warnings` names every file that is missing or damaged.
+
+    Raises:
+        UserError: no results.csv, one without rows, or one that cannot be read.
+    """
+    run = Run(workdir, _rows(workdir))
+    run.config.update(_record(run, "config.json", "the configuration is not shown"))
+    run.environment.update(_record(run, "environment.json", "date and device are not shown"))
+    run.histories.update(_histories(run))
+    return run
+
+
+def _rows(workdir: Path) -> list[Row]:
+    path = workdir / "results.csv"
+    if not path.is_file():
+        raise UserError(f"{workdir}: not a run directory: there is no results.csv in it")
+    try:
+        table = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
+        missing = sorted(COLUMNS.keys() - set(table.fieldnames or ()))
+        if table.fieldnames and missing:
+            raise UserError(f"{path}: the table lacks the column {missing[0]}")
+        rows = [_row(record, f"{path}, line {table.line_num}") for record in table]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: damaged, not a table of comma-separated values ({error})") from None
+    if not rows:
+        raise UserError(f"{path}: no reconstructions in it yet")
+    return rows
+
+
+def _row(record: dict[str, Any], place: str) -> Row:
+    convert: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": _number}
+    values: dict[str, Any] = {}
+    for name, kind in COLUMNS.items():
+        if record[name] is None:
+            raise UserError(f"{place}: the row ends before the column {name}")
+        try:
+            values[name] = convert[kind](record[name])
+        except ValueError:
+            raise UserError(f"{place}: {name} is '{record[name]}', not a number") from None
+    return Row(**values)
+
+
+def _number(text: str | float | None) -> float:
+    return math.nan if text is None or text == "" else float(text)
+
+
+def _record(run: Run, name: str, loss: str) -> dict[str, Any]:
+    data = run.read(name, loss)
+    if data is None:
+        return {}
+    try:
+        record = json.loads(data)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        run.warn(f"{name} is damaged: {loss}")
+        return {}
+    return record
+
+
+def _histories(run: Run) -> dict[Key, History]:
+    name = "history.jsonl"
+    data = run.read(name, "no loss curves")
+    if data is None:
+        return {}
+    histories = {}
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            if line.strip():
+                key, history = _history(line)
+                histories[key] = history
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # all that odd JSON can raise
+            run.warn(f"{name}, line {number} is damaged: its loss curve is not shown")
+    absent = sum(row.key not in histories for row in run.rows)
+    if absent:
+        run.warn(f"{name} lacks the loss curves of {absent} of {len(run.rows)} reconstructions")
+    return histories
+
+
+def _history(line: bytes) -> tuple[Key, History]:
+    record = json.loads(line)
+    history = {name: np.array(values, np.float64) for name, values in record.items() if isinstance(values, list)}
+    if any(values.shape != (len(history["step"]),) for values in history.values()):
+        raise ValueError("lists of different lengths")
+    identity = str(record["image"]), str(record["representation"]), str(record.get("layer") or "")
+    return (*identity, _weight(_number(record["lambda_tv"])), int(record["restart"])), history
+
+
+def _weight(value: float) -> str:
+    return f"{value:.6g}"  # the tables need not keep as many digits as the histories

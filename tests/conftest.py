@@ -1,0 +1,34 @@
+"""What several tests share: small pictures and small configs."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from invjax.experiment import config as configs
+
+
+def blobs(side, seed=0):
+    """A smooth, non-flat uint8 grey picture."""
+    noise = np.random.default_rng(seed).integers(0, 256, (5, 5), dtype=np.uint8)
+    return np.asarray(Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A 40×40 picture file."""
+    path = tmp_path / "pictures" / "blob.png"
+    path.parent.mkdir()
+    Image.fromarray(blobs(40)).save(path)
+    return path
+
+
+@pytest.fixture
+def config(picture):
+    """A config that takes a second or two: one picture, HOG, two restarts, 12 steps."""
+    config = configs.default()
+    config.images = (str(picture),)
+    config.size = 0
+    config.restarts = 2
+    config.steps = 12
+    config.every = 4
+    return config

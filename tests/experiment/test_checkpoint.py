@@ -1,0 +1,67 @@
+"""Checkpoints: what comes back is what was saved, bit for bit."""
+
+import jax
+import numpy as np
+import pytest
+
+from invjax import inversion, recipes, representations
+from invjax.experiment.checkpoint import Checkpoint
+
+SHAPE = (24, 24, 1)
+
+
+@pytest.fixture
+def batch():
+    phi = representations.get("hogb")
+    target = phi(np.random.default_rng(0).normal(0, 40, SHAPE).astype(np.float32))
+    method, weights, _ = recipes.prepare(phi, SHAPE, "fast", steps=6)
+    problems = inversion.batch_of(target, [jax.random.key(0), jax.random.key(1)], weights)
+    return method, phi, problems
+
+
+def bits(result):
+    return [np.asarray(leaf).tobytes() for leaf in (result.images, result.relative_error, result.history["total"])]
+
+
+def test_a_resumed_batch_ends_in_the_same_bits(tmp_path, batch):
+    method, phi, problems = batch
+    checkpoint = Checkpoint(tmp_path / "c")
+    for progress in inversion.solve(method, phi, problems, SHAPE, 6, every=2):
+        if progress.step == 4:
+            checkpoint.save(progress, 1.5)
+    expected = inversion.finish(method, phi, problems, progress)
+    structure = inversion.state_structure(method, SHAPE)
+    resumed, seconds = checkpoint.load(structure)
+    assert (resumed.step, seconds) == (4, 1.5)
+    *_, progress = inversion.solve(method, phi, problems, SHAPE, 6, every=2, resume=resumed)
+    assert bits(inversion.finish(method, phi, problems, progress)) == bits(expected)
+
+
+def test_only_the_newest_is_kept_and_clear_removes_it(tmp_path, batch):
+    method, phi, problems = batch
+    checkpoint = Checkpoint(tmp_path / "c")
+    for progress in inversion.solve(method, phi, problems, SHAPE, 6, every=2):
+        checkpoint.save(progress, 0.0)
+    structure = inversion.state_structure(method, SHAPE)
+    assert checkpoint.load(structure)[0].step == 6
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["6"]
+    checkpoint.clear()
+    assert checkpoint.load(structure) is None
+
+
+def test_half_a_checkpoint_is_none(tmp_path, batch):
+    method, phi, problems = batch
+    checkpoint = Checkpoint(tmp_path / "c")
+    progress = next(inversion.solve(method, phi, problems, SHAPE, 6))
+    checkpoint.save(progress, 0.0)
+    (tmp_path / "c" / "0").rename(tmp_path / "c" / "0.orbax-checkpoint-tmp")
+    structure = inversion.state_structure(method, SHAPE)
+    assert checkpoint.load(structure) is None
+
+
+def test_a_full_disk_is_an_oserror_with_the_place(tmp_path, batch):
+    method, phi, problems = batch
+    (tmp_path / "file").write_text("")
+    progress = next(inversion.solve(method, phi, problems, SHAPE, 6))
+    with pytest.raises(OSError, match="checkpoint cannot be written"):
+        Checkpoint(tmp_path / "file" / "c").save(progress, 0.0)

@@ -1,0 +1,131 @@
+"""Gradients, votes and pooling against plain NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from invjax.representations import oriented
+
+RNG = np.random.default_rng(0)
+GX, GY = RNG.normal(0, 20, (2, 12, 13)).astype(np.float32)
+BINS = st.integers(2, 24)
+few = settings(max_examples=5, deadline=None, derandomize=True, database=None)
+
+
+def distance_in_bins(gx, gy, bins):
+    """How far each gradient is from each of the directions, float64 [bins, H, W]."""
+    angle = np.arctan2(gy.astype(np.float64), gx)
+    difference = angle - 2 * np.pi * np.arange(bins)[:, None, None] / bins
+    return np.abs(np.angle(np.exp(1j * difference))) * bins / (2 * np.pi)
+
+
+@pytest.mark.parametrize("border, shape", [("zero", (5, 7)), ("none", (5, 7)), ("crop", (3, 5))])
+def test_gradients(border, shape):
+    plane = RNG.normal(size=(5, 7)).astype(np.float32)
+    gx, gy = oriented.gradients(plane, border)
+    assert gx.shape == gy.shape == shape
+    inside = np.s_[:] if border == "crop" else np.s_[1:-1, 1:-1]
+    expected_y, expected_x = np.gradient(plane.astype(np.float64))
+    np.testing.assert_allclose(gx[inside], expected_x[1:-1, 1:-1], atol=1e-6)
+    np.testing.assert_allclose(gy[inside], expected_y[1:-1, 1:-1], atol=1e-6)
+
+
+def test_gradients_at_the_border():
+    plane = np.arange(1, 13, dtype=np.float32).reshape(3, 4)
+    gx, gy = oriented.gradients(plane, "zero")
+    assert [gx[0, 0], gx[0, 3], gx[2, 3]] == [1, -1.5, -5.5]
+    assert [gy[0, 0], gy[2, 0], gy[0, 3]] == [2.5, -2.5, 4]
+    gx, gy = oriented.gradients(plane, "none")
+    edge = np.ones((3, 4), bool)
+    edge[1, 1:3] = False
+    assert not np.asarray(gx)[edge].any() and not np.asarray(gy)[edge].any()
+
+
+def test_magnitude():
+    np.testing.assert_allclose(oriented.magnitude(GX, GY), np.hypot(GX, GY), rtol=1e-6)
+
+
+def test_magnitude_has_derivative_zero_where_it_vanishes():
+    assert jax.grad(oriented.magnitude, (0, 1))(0.0, 0.0) == (0, 0)
+    np.testing.assert_allclose(jax.grad(oriented.magnitude, (0, 1))(3.0, -4.0), (0.6, -0.8), rtol=1e-6)
+
+
+@few
+@given(BINS)
+def test_hard_votes_go_to_the_nearest_direction(bins):
+    votes = np.asarray(oriented.hard_votes(GX, GY, bins))
+    distance = distance_in_bins(GX, GY, bins)
+    np.testing.assert_array_equal(votes > 0, distance == distance.min(axis=0))
+    np.testing.assert_allclose(votes.sum(axis=0), np.hypot(GX, GY), rtol=1e-6)
+
+
+def test_the_first_of_two_equally_near_directions_wins():
+    votes = oriented.hard_votes(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), 4)
+    np.testing.assert_allclose(votes[:, 0, 0], [np.sqrt(2), 0, 0, 0], rtol=1e-6)
+
+
+def test_bin_angles_run_from_right_to_down():
+    right_down_left_up = np.float32([[1, 0, -1, 0]]), np.float32([[0, 1, 0, -1]])
+    np.testing.assert_array_equal(oriented.hard_votes(*right_down_left_up, 4)[:, 0], np.eye(4))
+    np.testing.assert_allclose(oriented.soft_votes(*right_down_left_up, 4)[:, 0], np.eye(4), atol=1e-6)
+
+
+@few
+@given(BINS, st.floats(1, 50))
+def test_soft_votes(bins, sharpness):
+    votes = oriented.soft_votes(GX, GY, bins, sharpness)
+    share = np.clip(0.5 + sharpness * (0.5 - distance_in_bins(GX, GY, bins)), 0, 1)
+    tolerance = 5e-5 * sharpness * bins  # of a float32 angle, times the slope
+    np.testing.assert_allclose(votes, np.hypot(GX, GY) * share, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(np.sum(votes, axis=0), np.hypot(GX, GY), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("bins", [2, 8, 18])
+def test_soft_votes_of_sharpness_one_are_bilinear(bins):
+    position = np.arctan2(GY.astype(np.float64), GX) / (2 * np.pi) * bins % bins
+    expected = np.zeros((bins, *GX.shape))
+    for y, x in np.ndindex(GX.shape):
+        length, lower = np.hypot(GX[y, x], GY[y, x]), int(position[y, x])
+        expected[lower, y, x] += length * (1 - position[y, x] % 1)
+        expected[(lower + 1) % bins, y, x] += length * (position[y, x] % 1)
+    np.testing.assert_allclose(oriented.soft_votes(GX, GY, bins), expected, rtol=0, atol=1e-4)
+
+
+def test_soft_votes_become_hard():
+    hard = oriented.hard_votes(GX, GY, 18)
+    distances = [np.abs(oriented.soft_votes(GX, GY, 18, sharpness) - hard).mean() for sharpness in (1, 4, 16, 1e6)]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] < 1e-6 < distances[-2]
+
+
+@pytest.mark.parametrize("votes", [oriented.hard_votes, oriented.soft_votes])
+@pytest.mark.parametrize("gradient", [(0, 0), (0, 1), (-1, 0), (-1, -0.0), (1e-30, 0), (1e-15, -1e-15), (100, 100)])
+def test_derivatives_of_votes_are_finite(votes, gradient):
+    gx, gy = (jnp.full((1, 1), value, jnp.float32) for value in gradient)
+    values, pull_back = jax.vjp(lambda gx, gy: votes(gx, gy, 8), gx, gy)
+    derivatives = pull_back(jnp.arange(8.0)[:, None, None])
+    assert np.isfinite(values).all() and np.isfinite(derivatives).all()
+
+
+def test_flat_pixels_do_not_vote():
+    flat = np.zeros((2, 2), np.float32)
+    assert not oriented.hard_votes(flat, flat, 8).any() and not oriented.soft_votes(flat, flat, 8).any()
+
+
+def test_pooling_matrix():
+    matrix = oriented.pooling_matrix(9, 2, 4, 1.5)
+    assert matrix.dtype == np.float32
+    np.testing.assert_allclose(matrix[:, 0], np.array([5, 7, 7, 5, 3, 1, 0, 0, 0]) / 8)
+    np.testing.assert_allclose(matrix[:, 1], np.array([0, 0, 1, 3, 5, 7, 7, 5, 3]) / 8)
+
+
+def test_pool_sums_votes_weighted_by_distance():
+    votes = RNG.normal(0, 100, (3, 8, 12)).astype(np.float32)
+    rows, columns = oriented.pooling_matrix(8, 2, 4, 1.5), oriented.pooling_matrix(12, 3, 4, 1.5)
+    expected = np.zeros((3, 2, 3))
+    for k, i, j, y, x in np.ndindex(3, 2, 3, 8, 12):
+        expected[k, i, j] += votes[k, y, x].astype(np.float64) * rows[y, i] * columns[x, j]
+    np.testing.assert_allclose(oriented.pool(votes, rows, columns), expected, rtol=0, atol=1e-3)

@@ -1,0 +1,39 @@
+"""A CPU goes one by one, an accelerator by vmap and scan: the same results either way."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from invjax import batching, invert, representations
+
+from .conftest import blobs
+
+
+def test_one_by_one_is_vmap(monkeypatch):
+    inputs = {"a": jnp.arange(12.0).reshape(4, 3), "b": jnp.arange(4.0)}
+
+    def function(lane, factor):
+        return {"sum": jnp.sum(lane["a"]) + lane["b"], "scaled": factor * lane["a"]}
+
+    one_by_one = batching.for_each(function, inputs, inputs["b"])
+    monkeypatch.setattr(batching, "one_at_a_time", lambda: False)
+    jax.tree.map(np.testing.assert_allclose, one_by_one, batching.for_each(function, inputs, inputs["b"]))
+    np.testing.assert_allclose(one_by_one["sum"], [3, 13, 23, 33])
+
+
+@pytest.mark.parametrize("recipe", ["fast", "paper"])
+def test_the_accelerators_way_finds_the_same_pictures(monkeypatch, recipe):
+    phi = representations.get("hogb")
+    image = blobs(24)[..., None].astype(np.float32) - 128
+
+    def run():
+        key = jax.random.key(0)
+        return invert(phi, phi(image), key=key, image_shape=image.shape, restarts=3, recipe=recipe, steps=9, every=3)
+
+    one_by_one = run()
+    monkeypatch.setattr(batching, "one_at_a_time", lambda: False)
+    together = run()
+    np.testing.assert_allclose(together.images, one_by_one.images, rtol=0, atol=0.05)  # grey levels
+    np.testing.assert_allclose(together.history["total"], one_by_one.history["total"], rtol=1e-3)
+    assert together.status.tolist() == one_by_one.status.tolist()
