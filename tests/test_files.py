@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -29,11 +30,12 @@ def test_a_failure_leaves_the_older_file(tmp_path, monkeypatch, failing):
     write_atomically(tmp_path / "file", "old")
 
     def fail(*arguments):
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")  # of a write: without a file name
 
     monkeypatch.setattr(os, failing, fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match="no space left") as caught:
         write_atomically(tmp_path / "file", "new")
+    assert caught.value.filename == str(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "old"
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 

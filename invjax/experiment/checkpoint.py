@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
 from invjax.inversion import Progress
 
@@ -34,11 +39,12 @@ class Checkpoint:
             OSError: it cannot be written; an earlier checkpoint is untouched.
         """
         tree = {"states": jax.tree.leaves(progress.states), "history": progress.history, "seconds": np.array(seconds)}
+        _need_space(self._path, sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
         try:
-            with self._manager() as manager:
+            with _quiet(), self._manager() as manager:
                 manager.save(progress.step, args=ocp.args.StandardSave(tree))
         except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
-            raise OSError(f"{self._path}: the checkpoint cannot be written ({error})") from error
+            raise OSError(f"{self._path}: the checkpoint cannot be written: {str(error).splitlines()[0]}") from error
 
     def load(self, structure: Any) -> tuple[Progress, float] | None:
         """The newest checkpoint, or None where there is none.
@@ -51,7 +57,7 @@ class Checkpoint:
         """
         if not self._path.is_dir():
             return None
-        with self._manager() as manager:
+        with _quiet(), self._manager() as manager:
             step = manager.latest_step()
             if step is None:
                 return None
@@ -67,3 +73,21 @@ class Checkpoint:
     def _manager(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True, enable_async_checkpointing=False)
         return ocp.CheckpointManager(self._path, options=options)
+
+
+def _need_space(path: Path, size: int) -> None:
+    """Refuses to begin what a full disk would cut short: Orbax's threads would fill the screen with tracebacks."""
+    path.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(path).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax warns of a checkpoint that a kill cut short, which it then replaces: nothing to worry a user with."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

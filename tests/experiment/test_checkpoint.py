@@ -1,7 +1,11 @@
 """Checkpoints: what comes back is what was saved, bit for bit."""
 
+import shutil
+from types import SimpleNamespace
+
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from invjax import inversion, recipes, representations
@@ -59,9 +63,22 @@ def test_half_a_checkpoint_is_none(tmp_path, batch):
     assert checkpoint.load(structure) is None
 
 
-def test_a_full_disk_is_an_oserror_with_the_place(tmp_path, batch):
+def test_a_full_disk_is_an_oserror_with_the_place(tmp_path, batch, monkeypatch):
     method, phi, problems = batch
-    (tmp_path / "file").write_text("")
     progress = next(inversion.solve(method, phi, problems, SHAPE, 6))
-    with pytest.raises(OSError, match="checkpoint cannot be written"):
-        Checkpoint(tmp_path / "file" / "c").save(progress, 0.0)
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(progress.states))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=needed // 2))
+    with pytest.raises(OSError, match="No space left") as caught:
+        Checkpoint(tmp_path / "c").save(progress, 0.0)
+    assert caught.value.filename == str(tmp_path / "c")
+
+
+def test_what_the_storage_library_raises_is_an_oserror(tmp_path, batch, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: of some kind\nand a page of details")
+
+    method, phi, problems = batch
+    progress = next(inversion.solve(method, phi, problems, SHAPE, 6))
+    monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
+    with pytest.raises(OSError, match=r"checkpoint cannot be written: RESOURCE_EXHAUSTED: of some kind$"):
+        Checkpoint(tmp_path / "c").save(progress, 0.0)
