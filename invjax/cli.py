@@ -9,12 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from invjax.errors import UserError
-
-if TYPE_CHECKING:
-    from ml_collections import ConfigDict
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -47,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except UserError as error:
         return _fail(str(error), EXIT_USAGE)
-    except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
+    except KeyboardInterrupt as stopped:
+        return _fail(str(stopped) or "interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:  # of `invjax representations | head`
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -102,6 +98,7 @@ def _parser(version: str) -> argparse.ArgumentParser:
 
 def _invert(options: argparse.Namespace) -> None:
     from invjax.experiment import config as configs
+    from invjax.experiment.run import run
 
     config = configs.default()
     config.images = tuple(options.photos)
@@ -112,23 +109,14 @@ def _invert(options: argparse.Namespace) -> None:
             config[field] = getattr(options, field)
     if options.lambda_tv is not None:
         config.lambda_tv = (options.lambda_tv,)
-    _start(config, options.out)
+    run(config, options.out)
 
 
 def _run(options: argparse.Namespace) -> None:
     from invjax.experiment import config as configs
+    from invjax.experiment.run import run
 
-    _start(configs.load(options.config, options.overrides), options.workdir)
-
-
-def _start(config: ConfigDict, workdir: Path) -> None:
-    from invjax.experiment.run import Interrupted, run
-
-    try:
-        run(config, workdir)
-    except Interrupted:
-        print(f"\nstopped; the same command goes on from here: {workdir}", file=sys.stderr)
-        raise KeyboardInterrupt from None
+    run(configs.load(options.config, options.overrides), options.workdir)
 
 
 def _report(options: argparse.Namespace) -> None:

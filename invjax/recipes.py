@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -116,6 +117,8 @@ def prepare(
     """
     recipe = get(recipe, phi) if isinstance(recipe, str) else recipe
     steps = recipe.steps if steps is None else steps
+    if lambda_alpha is None and alpha != 6:
+        raise UserError(f"alpha = {alpha:g} needs a lambda_alpha: the paper's weight is one for alpha = 6")
     weights = {
         "alpha": default_lambda_alpha(image_shape) if lambda_alpha is None else lambda_alpha,
         "tv": 0.5 if lambda_tv is None else lambda_tv,
@@ -126,8 +129,8 @@ def prepare(
         weights["range"] = lambda_range
         terms.append(("range", _pixel_range(phi.input, scale)))
     for name, weight in weights.items():
-        if not weight >= 0:
-            raise UserError(f"lambda_{name} must be at least 0, got {weight}")
+        if not 0 <= weight < math.inf:
+            raise UserError(f"lambda_{name} must be at least 0 and finite, got {weight}")
     if steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
     objective = Objective(scale, losses.get(loss), tuple(terms))

@@ -18,6 +18,7 @@ import json
 import math
 import os
 import platform
+import zlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,9 @@ class RunDirectory:
         finished = {key_of(row) for row in self.rows}
         return all(key_of(row) in finished for row in rows)
 
-    def checkpoint_path(self, batch: int) -> Path:
-        """Where the state of a batch in flight belongs."""
-        return self.path / "checkpoints" / f"{batch:06d}"
+    def checkpoint_path(self, rows: list[Row]) -> Path:
+        """Where the state of a batch in flight belongs: a name that only the same reconstructions have."""
+        return self.path / "checkpoints" / f"{zlib.crc32(repr([key_of(row) for row in rows]).encode()):08x}"
 
     def add(self, rows: list[Row], histories: list[dict[str, np.ndarray]]) -> None:
         """Records finished reconstructions whose pictures are already written.

@@ -27,10 +27,6 @@ from invjax.files import write_atomically
 from invjax.types import Feature, Representation
 
 
-class Interrupted(Exception):
-    """The user or the system asked the run to stop; everything is on disk."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Batch:
     """Reconstructions computed at once.
@@ -42,6 +38,11 @@ class Batch:
 
     job: Job
     rows: tuple[Reconstruction, ...]
+
+    @property
+    def keys(self) -> list[Row]:
+        """What tells each reconstruction from all others of the run."""
+        return [_key(self.job, row) for row in self.rows]
 
     @property
     def work(self) -> int:
@@ -59,7 +60,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     Raises:
         UserError: a config, picture or directory that cannot be used; nothing was computed.
         OSError: the disk is full or the directory cannot be written.
-        Interrupted: Ctrl-C or SIGTERM; the same command goes on.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; everything is on disk and the same command goes on.
     """
     configs.check(config)
     jobs = make_jobs(config)
@@ -67,16 +68,16 @@ def run(config: ConfigDict, workdir: Path) -> None:
     for job in jobs:
         _save_originals(job, workdir)
     batches = [batch for job in jobs for batch in _batches(job, config.batch_size)]
-    finished = [directory.done([_key(batch.job, row) for row in batch.rows]) for batch in batches]
-    done = sum(batch.work for batch, over in zip(batches, finished, strict=True) if over)
-    with Display(sum(batch.work for batch in batches), done) as display, _interruptible() as stop:
-        for number, batch in enumerate(batches):
-            if not finished[number]:
-                checkpoint = Checkpoint(directory.checkpoint_path(number))
-                result, seconds = _solve(batch, checkpoint, config, display, done, stop)
-                _record(batch, result, seconds, directory, config.stretch)
-                checkpoint.clear()
-                done += batch.work
+    todo = [batch for batch in batches if not directory.done(batch.keys)]
+    total = sum(batch.work for batch in batches)
+    done = total - sum(batch.work for batch in todo)
+    with Display(total, done) as display, _interruptible() as stop:
+        for batch in todo:
+            checkpoint = Checkpoint(directory.checkpoint_path(batch.keys))
+            result, seconds = _solve(batch, checkpoint, config, display, done, stop)
+            _record(batch, result, seconds, directory, config.stretch)
+            checkpoint.clear()
+            done += batch.work
     page = report.write(workdir)
     print_table(directory.rows)
     print(f"{page}: open it in a browser")
@@ -106,7 +107,7 @@ def _solve(
             checkpoint.save(progress, time.monotonic() - started)
             saved = time.monotonic()
         if stop:
-            raise Interrupted
+            raise KeyboardInterrupt("stopped; what was done is kept, and the same command goes on")
     return inversion.finish(job.method, job.phi, problems, progress), time.monotonic() - started
 
 
