@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.images = ()  # files, folders of pictures or glob patterns; relative to where the command runs
     config.size = 227  # side in pixels: shortest side scaled to it, middle square taken; 0: the picture as it is
     config.representations = ("hog",)  # one or more of `invjax representations`
-    config.layers = ()  # of a network: the layers to invert, each for itself; HOG and DSIFT have none
+    config.layers = ()  # of a network (there is none yet): HOG and DSIFT have no layers
     config.options = ConfigDict()  # options of the representations, by name
     config.options.cell = config_dict.placeholder(int)  # side of a cell in pixels; HOG 8, DSIFT 5
     config.options.orientations = config_dict.placeholder(int)  # HOG 9 (undirected), DSIFT 8 (full circle)
@@ -36,17 +36,20 @@ def get_config() -> ConfigDict:
     config.lambda_range = 0.0  # weight of leaving the range of real pixels; 0: no such term
 
     # How
-    config.recipe = "fast"  # fast, paper, or custom: then the optimizer below
+    config.recipe = "fast"  # fast, paper, or custom: the optimizer below, on the hard votes of HOG as they are
     config.steps = config_dict.placeholder(int)  # gradient steps; the recipe's
     config.optimizer = ConfigDict()  # of the recipe "custom"
     config.optimizer.name = "adam"  # momentum (the paper's), sgd, adam, sobolev_adam, lbfgs, lbfgs_linesearch
-    config.optimizer.rate = 8.0  # adam: grey levels; others: units of u (the paper's is 0.004)
-    config.optimizer.schedule = "cosine"  # constant, cosine, linear, quadratic, decades, paper_cnn
+    config.optimizer.rate = config_dict.placeholder(float)  # adam, sobolev_adam: grey levels (8, 10); others: units
+    # of u (momentum and sgd 0.004, the paper's; lbfgs 0.5)
+    config.optimizer.schedule = "cosine"  # constant, cosine, linear, budget, decades, paper_cnn
 
-    # How the work is done; changes no result
-    config.batch_size = config_dict.placeholder(int)  # reconstructions at once; as many as fit into memory
+    # What is kept
     config.every = 10  # steps between two points of the loss curves
-    config.checkpoint_seconds = 30.0  # at most this much work is lost by a kill
     config.stretch = False  # also save pictures stretched to the full range, as the paper shows them
+
+    # How the work is done; changes no result, and may be changed when a run goes on
+    config.batch_size = config_dict.placeholder(int)  # reconstructions at once; as many as fit into memory
+    config.checkpoint_seconds = 30.0  # between two checkpoints, which are made at points of the loss curves
 
     return config.lock()

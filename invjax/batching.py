@@ -20,8 +20,8 @@ def for_each(function: Callable[..., Any], *batches: Any) -> Any:
     """Applies a function of one reconstruction to a batch of them.
 
     An accelerator computes the batch at once, by `vmap`. A CPU computes one reconstruction per core at a time: that
-    is faster there (docs/performance.md), takes the memory of as many reconstructions as there are cores, and gives
-    each the very same bits in whatever batch it is (matrix products round differently in other batch sizes).
+    is faster there (docs/performance.md), needs working memory for as many reconstructions as there are cores, and
+    gives each the very same bits in whatever batch it is (matrix products round differently in other batch sizes).
 
     Args:
         function: of one reconstruction, calls jitted functions.

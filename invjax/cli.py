@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from invjax.errors import UserError
 
@@ -16,6 +17,9 @@ EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
     def error(self, message: str) -> None:  # type: ignore[override]
         """One line, where argparse prints the usage as well."""
         raise UserError(f"{message} (see {self.prog} --help)")
@@ -44,16 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error), EXIT_USAGE)
     except KeyboardInterrupt as stopped:
-        return _fail(str(stopped) or "interrupted", EXIT_INTERRUPTED)
+        print(f"invjax: {stopped or 'interrupted'}", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # of `invjax representations | head`
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(
-            f"{where}{error.strerror or error}. What was finished is kept; the same command goes on", EXIT_FAILURE
-        )
+        return _fail(f"{where}{error.strerror or error}", EXIT_FAILURE)
 
 
 def _fail(message: str, code: int) -> int:
@@ -62,7 +65,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _parser(version: str) -> argparse.ArgumentParser:
-    parser = _Parser("invjax", description="See what HOG, SIFT and CNN layers remember of a picture.")
+    parser = _Parser(prog="invjax", description="See what HOG and SIFT remember of a picture.")
     parser.add_argument("--version", action="version", version=f"invjax {version}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
@@ -76,11 +79,12 @@ def _parser(version: str) -> argparse.ArgumentParser:
     invert.add_argument("--lambda-tv", type=float, metavar="X", help="weight of total variation (0.5)")
     invert.add_argument("--size", type=int, help="side in pixels, 0: as it is (227)")
     invert.add_argument("--seed", type=int, help="of the noise (0)")
+    invert.add_argument("--stretch", action="store_true", help="also save pictures stretched to the full range")
     invert.add_argument("--out", required=True, type=Path, metavar="DIR", help="run directory")
     invert.set_defaults(command=_invert)
 
     run = commands.add_parser(
-        "run", help="run a config", epilog="Further arguments override fields: --config.restarts=8", allow_abbrev=False
+        "run", help="run a config", epilog="Further arguments override fields: --config.restarts=8"
     )
     run.add_argument("config", metavar="CONFIG", help="a Python file, or a bundled config such as demo")
     run.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory")
@@ -104,7 +108,7 @@ def _invert(options: argparse.Namespace) -> None:
     config.images = tuple(options.photos)
     config.representations = (options.representation,)
     config.layers = (options.layer,) if options.layer else ()
-    for field in ("restarts", "steps", "recipe", "size", "seed"):
+    for field in ("restarts", "steps", "recipe", "size", "seed", "stretch"):
         if getattr(options, field) is not None:
             config[field] = getattr(options, field)
     if options.lambda_tv is not None:

@@ -54,6 +54,8 @@ def load_image(path: str | Path, spec: InputSpec, size: int | None = None) -> np
         raise UserError(f"{path}: not a picture that Pillow can read") from None
     except pillow.DecompressionBombError:
         raise UserError(f"{path}: larger than {MAX_PIXELS / 1e6:.0f} million pixels: scale it down first") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception as error:  # decoders raise whatever they like on a broken file
         raise UserError(f"{path}: the picture is damaged ({error})") from None
     if size is not None:
@@ -67,7 +69,8 @@ def _planes(file: pillow.Image) -> list[pillow.Image]:
     image = ImageOps.exif_transpose(file)
     if image.mode.startswith(("I", "F")):  # 16 bits, or numbers of any range
         wide = np.asarray(image, np.float32)
-        if image.mode == "F" or wide.min() < 0 or wide.max() > 65535:
+        # older Pillows open 16-bit PNGs in mode I
+        if image.mode == "F" or (image.mode == "I" and not (wide.min() >= 0 and 255 < wide.max() <= 65535)):
             raise UserError(f"pixels of mode {image.mode} have no known range: save it with 8 or 16 bits per channel")
         return [pillow.fromarray(wide / 257)]
     if image.has_transparency_data:
@@ -87,7 +90,9 @@ def _fit(plane: pillow.Image, size: int, path: Path) -> pillow.Image:
         )
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
-    return plane.resize((size, size), pillow.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    scaled = plane.resize((size, size), pillow.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    # what is flat stays flat: HOG would make a picture of rounding errors
+    return pillow.fromarray(np.round(np.asarray(scaled) * 256) / 256)
 
 
 def _channels(pixels: np.ndarray, channels: int) -> np.ndarray:

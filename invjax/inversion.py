@@ -165,6 +165,7 @@ class Progress:
 
 def state_structure(method: Method, image_shape: tuple[int, int, int]) -> Any:
     """The pytree structure of a State, to rebuild one from its leaves."""
+    # the structure depends on the optimiser only: any problem will do
     weights = {name: jnp.ones(()) for name, _ in method.objective.regularizers}
     problem = Problem(jnp.zeros(()), jax.random.key(0), weights)
     return jax.tree.structure(jax.eval_shape(lambda: start(method, problem, image_shape)))
@@ -228,7 +229,7 @@ class Inversion:
         images: float32 [N, H, W, C], true pixel values minus the representation's mean; always finite.
         relative_error: float32 [N], ‖Φ − Φ₀‖² / ‖Φ₀‖² of the true representation.
         status: str [N]: "ok", "recovered" (steps were undone and the rate halved) or "diverged" (given up; the
-            picture is the best there was).
+            picture is the best there was, or the last sound one where the recipe's surrogate still changed).
         history: terms of the objective, float32 [N, points], and "step", int [points].
     """
 
@@ -241,8 +242,8 @@ class Inversion:
 def finish(method: Method, phi: Representation, problems: Problem, progress: Progress) -> Inversion:
     """Picks the better of the last and the best picture by the true objective, and measures it."""
     pick = functools.partial(_better, method.objective, phi)
-    images, errors = jax.device_get(batching.for_each(pick, problems, progress.states))
-    failures = np.asarray(progress.states.failures)
+    images, errors, undone = jax.device_get(batching.for_each(pick, problems, progress.states))
+    failures = np.asarray(progress.states.failures) + undone
     hopeless = (failures > MAX_FAILURES) | ~np.isfinite(errors)
     status = np.where(hopeless, "diverged", np.where(failures > 0, "recovered", "ok"))
     return Inversion(images, errors, status, progress.history)
@@ -254,11 +255,12 @@ def _terms(objective: Objective, phi: Representation, problem: Problem, u: Image
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _better(objective: Objective, phi: Representation, problem: Problem, state: State) -> tuple[Array, Array]:
+def _better(objective: Objective, phi: Representation, problem: Problem, state: State) -> tuple[Array, Array, Array]:
     best, last = _terms(objective, phi, problem, state.best), _terms(objective, phi, problem, state.u)
     take_last = jnp.isfinite(last["total"]) & ~(last["total"] >= best["total"])
     image = objective.scale * jnp.where(take_last, state.u, state.best)
-    return image, losses.euclidean(phi.apply(phi.params, image), problem.target)
+    error = losses.euclidean(phi.apply(phi.params, image), problem.target)
+    return image, error, ~jnp.isfinite(last["total"])
 
 
 def split(problems: Problem, batch_size: int) -> Iterator[Problem]:

@@ -44,8 +44,8 @@ def bytes_per_reconstruction(
     def first_step(problem: inversion.Problem) -> inversion.State:
         return inversion.step(method, phi, problem, inversion.start(method, problem, image_shape))
 
-    costs = jax.jit(first_step).lower(problem).cost_analysis() or {}
-    return int(costs["bytes accessed"])
+    costs = jax.jit(first_step).lower(problem).cost_analysis()
+    return int(costs["bytes accessed"]) if costs else device_memory()
 
 
 def device_memory() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import jax
 import numpy as np
@@ -41,7 +40,12 @@ def normalized_error(relative_error: float, target_norm: float, pairwise_distanc
         relative_error: ‖Φ − Φ₀‖² / ‖Φ₀‖².
         target_norm: ‖Φ₀‖.
         pairwise_distance: of `mean_pairwise_distance`.
+
+    Returns:
+        The error; NaN where the pictures have no distance, being one or all the same.
     """
+    if not pairwise_distance > 0:
+        return math.nan
     return math.sqrt(relative_error) * target_norm / pairwise_distance
 
 
@@ -54,7 +58,7 @@ def psnr(image: np.ndarray, reference: np.ndarray, spec: InputSpec) -> float:
     """
     from skimage.metrics import peak_signal_noise_ratio
 
-    with warnings.catch_warnings(), np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore"):
         return float(peak_signal_noise_ratio(*_visible(reference, image, spec), data_range=255))
 
 

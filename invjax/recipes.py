@@ -44,7 +44,7 @@ class Recipe:
 
 PAPER = Recipe("paper", 800, "momentum", 0.004, "decades")
 PAPER_CNN = Recipe("paper", 400, "momentum", 0.004, "paper_cnn")
-FAST = Recipe("fast", 200, "sobolev_adam", 10.0, "quadratic", sharpness=(1.0, 8.0, 1.0))
+FAST = Recipe("fast", 200, "sobolev_adam", 10.0, "budget", sharpness=(1.0, 8.0, 1.0))
 
 
 def names() -> list[str]:

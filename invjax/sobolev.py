@@ -38,6 +38,7 @@ def sobolev(
     gain = (gain / np.sqrt(np.mean(gain**2))).astype(np.float32)
 
     def smooth(image: Image) -> Image:
+        # at the device's own precision: rounding here bends the way, not the objective
         spectrum = jnp.einsum("ki,ijc,lj->klc", rows, image, columns)
         return jnp.einsum("ki,klc,lj->ijc", rows, gain * spectrum, columns)
 

@@ -25,7 +25,7 @@ def refused(capsys, *arguments):
         ([], "COMMAND"),
         (["frobnicate"], "frobnicate"),
         (["invert"], "PHOTO, --representation, --out"),
-        (["invert", "a.png", "--representation", "hog", "--out", "x", "--restart", "many"], "many"),
+        (["invert", "a.png", "--representation", "hog", "--out", "x", "--restarts", "many"], "many"),
         (["invert", "a.png", "--representation", "hog", "--out", "x", "--bogus", "1"], "--bogus"),
         (["run", "nowhere.py", "--workdir", "x"], "nowhere.py: no such config file"),
         (["run", "demo"], "--workdir"),

@@ -51,6 +51,12 @@ def test_momentum_keeps_its_speed_at_a_constant_rate():
     np.testing.assert_allclose(path[:, 0], [-0.1, -0.25, -0.425, -0.6125], rtol=1e-5)
 
 
+def test_momentum_keeps_its_speed_when_the_rate_falls_smoothly():
+    path = minimise(optimizers.get("momentum", 1.0, "linear", 10, SHAPE), [0.0], lambda u: jnp.ones(1), 3)
+    velocities = [-1.0, -0.9 - 0.9, 0.9 * -1.8 - 0.8]  # v ← 0.9 v − η
+    np.testing.assert_allclose(path[:, 0], np.cumsum(velocities), rtol=1e-5)
+
+
 def test_decades():
     expected = np.repeat([1, 0.1, 0.01, 0.001], 200)
     np.testing.assert_allclose(rates("decades", 800), expected, rtol=1e-6)
@@ -75,7 +81,8 @@ def test_the_last_stretch_goes_on():
 
 def test_smooth_schedules():
     np.testing.assert_allclose(rates("cosine", 10), (1 + np.cos(np.pi * np.arange(10) / 10)) / 2, atol=1e-6)
-    np.testing.assert_allclose(rates("quadratic", 10), (1 - np.arange(10) / 10) ** 2, atol=1e-6)
+    np.testing.assert_allclose(rates("budget", 200), (1 - np.arange(200) / 200) ** 2, atol=1e-6)
+    np.testing.assert_allclose(rates("budget", 50), 2 * (1 - np.arange(50) / 50) ** 2, atol=1e-6)
     np.testing.assert_allclose(rates("linear", 10), 1 - np.arange(10) / 10, atol=1e-6)
     assert optimizers.SCHEDULES["constant"](0.7, 10) == 0.7
 

@@ -54,6 +54,9 @@ class Checkpoint:
 
         Returns:
             (progress, seconds).
+
+        Raises:
+            Exception: it is damaged; whatever Orbax and the storage libraries raise.
         """
         if not self._path.is_dir():
             return None

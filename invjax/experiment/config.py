@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import runpy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -16,6 +17,7 @@ from invjax import losses, optimizers, recipes, representations
 from invjax.errors import UserError
 
 RECIPES = (*recipes.names(), "custom")
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def default() -> ConfigDict:
@@ -41,9 +43,11 @@ def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
-        values(arguments)
+        [_, *left] = values(arguments)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(_explain(error)) from None
+    if left:
+        raise UserError(f"unknown argument: {left[0]}; fields are given as --config.field=value")
     return values.config
 
 
@@ -72,6 +76,8 @@ def _explain(error: Exception) -> str:
     """An unknown field is an AttributeError of the bare name, perhaps with a suggestion behind it."""
     text = _one_line(error).replace("\\", "")
     unknown = re.search(r"'(\w+)'", text)
+    if isinstance(error, flags.UnrecognizedFlagError):
+        return f"unknown argument: --{error.flagname}; fields are given as --config.field=value"
     if not isinstance(error, (AttributeError, KeyError)) or not unknown:
         return text
     near = re.search(r'Did you mean "(\w+)"', text)
@@ -88,8 +94,14 @@ def check(config: ConfigDict) -> None:
 
     Splits "a,b" in tuples of names, so that the command line needs no brackets.
     """
+    for name, value in _flat(config):
+        finite = not isinstance(value, float) or abs(value) <= LARGEST
+        _need(finite, config, name, "a finite number")
+    for field in ("images", "representations", "layers"):
+        _need(all(isinstance(name, str) for name in config[field]), config, field, "names, as text")
     for field in ("representations", "layers"):
         config[field] = tuple(name.strip() for names in config[field] for name in names.split(","))
+        _need(len(set(config[field])) == len(config[field]), config, field, "different names")
     _need(len(config.representations) > 0, config, "representations", "one or more of `invjax representations`")
     for name in config.representations:
         representations.factory(name)
@@ -107,14 +119,25 @@ def check(config: ConfigDict) -> None:
     _need(config.lambda_range >= 0, config, "lambda_range", "at least 0")
     _need(config.lambda_alpha is None or config.lambda_alpha >= 0, config, "lambda_alpha", "at least 0")
     _need(0 <= config.seed < 2**32, config, "seed", "a whole number from 0 to 2³²−1")
+    _need(config.checkpoint_seconds >= 0, config, "checkpoint_seconds", "at least 0")
     weights = config.lambda_tv
-    numbers = all(isinstance(weight, (int, float)) and weight >= 0 for weight in weights)
-    _need(len(weights) > 0 and numbers, config, "lambda_tv", "one or more numbers, at least 0")
-    _need(len(set(weights)) == len(weights), config, "lambda_tv", "different numbers")
+    numbers = all(type(weight) in (int, float) and 0 <= weight <= LARGEST for weight in weights)
+    _need(len(weights) > 0 and numbers, config, "lambda_tv", "one or more finite numbers, at least 0")
+    names = {f"{weight:g}" for weight in weights}  # as in the names of files
+    _need(len(names) == len(weights), config, "lambda_tv", "numbers that differ in six digits")
     if config.recipe == "custom":
         for field, valid in (("name", list(optimizers.OPTIMIZERS)), ("schedule", list(optimizers.SCHEDULES))):
             _need(config.optimizer[field] in valid, config, f"optimizer.{field}", f"one of {', '.join(valid)}")
-        _need(config.optimizer.rate > 0, config, "optimizer.rate", "greater than 0")
+        rate = config.optimizer.rate
+        _need(rate is None or rate > 0, config, "optimizer.rate", "greater than 0")
+
+
+def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def _need(fine: bool, config: ConfigDict, field: str, wanted: str) -> None:

@@ -13,20 +13,23 @@ from __future__ import annotations
 
 import csv
 import datetime
+import fcntl
+import hashlib
 import io
 import json
 import math
 import os
 import platform
-import zlib
+import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
 
 from invjax.errors import UserError
+from invjax.experiment.config import as_dict, default
 from invjax.files import write_atomically
 
 KEY = ("image", "representation", "layer", "lambda_tv", "restart")
@@ -34,42 +37,58 @@ COLUMNS = (
     *("image", "representation", "layer", "recipe", "lambda_tv", "lambda_alpha", "seed", "restart", "steps"),
     *("status", "relative_error", "normalized_error", "psnr", "ssim", "seconds", "picture"),
 )
+FREE = ("images", "batch_size", "checkpoint_seconds")  # fields that may change; pictures are compared themselves
 PACKAGES = ("invjax", "jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "scikit-image")
 
 Row = dict[str, Any]
 
 
 class RunDirectory:
-    """An open run directory.
+    """An open run directory, which no other process can open meanwhile; a context manager.
 
     Args:
         path: the folder, made when missing.
         config: of `config.as_dict`.
+        pictures: of `plan.fingerprints`.
         command: what was typed.
 
     Raises:
-        UserError: the folder belongs to another config or holds something else.
+        UserError: the folder is in use, belongs to another config or other pictures, or holds something else.
         OSError: it cannot be written.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any], command: str) -> None:
+    def __init__(self, path: Path, config: dict[str, Any], pictures: dict[str, str], command: str) -> None:
         self.path = path
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: is a file; the run needs a folder")
-        _refuse_another_config(path, config)
-        write_atomically(path / "config.json", json.dumps(config, indent=2) + "\n")
-        write_atomically(path / "environment.json", json.dumps(environment(command), indent=2) + "\n")
+        _refuse_another_run(path, config, pictures)
+        self._lock = _lock(path)
+        # config.json last: it is what makes the folder a run directory
+        for name, content in (("environment", environment(command)), ("pictures", pictures), ("config", config)):
+            write_atomically(path / f"{name}.json", json.dumps(content, indent=2) + "\n")
         self.rows = read_rows(path / "results.csv")
         self._repair_history()
 
-    def done(self, rows: list[Row]) -> bool:
-        """Whether all of these reconstructions are finished; only KEY is looked at."""
-        finished = {key_of(row) for row in self.rows}
-        return all(key_of(row) in finished for row in rows)
+    def __enter__(self) -> RunDirectory:
+        """Nothing more to open."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Lets other processes in."""
+        self._lock.close()
+
+    def finished(self) -> set[tuple[str, ...]]:
+        """`key_of` every reconstruction that is done."""
+        return {key_of(row) for row in self.rows}
 
     def checkpoint_path(self, rows: list[Row]) -> Path:
         """Where the state of a batch in flight belongs: a name that only the same reconstructions have."""
-        return self.path / "checkpoints" / f"{zlib.crc32(repr([key_of(row) for row in rows]).encode()):08x}"
+        name = hashlib.sha256(repr([key_of(row) for row in rows]).encode()).hexdigest()
+        return self.path / "checkpoints" / name[:16]
+
+    def clear_checkpoints(self) -> None:
+        """Removes what is left of batches that were cut otherwise."""
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
     def add(self, rows: list[Row], histories: list[dict[str, np.ndarray]]) -> None:
         """Records finished reconstructions whose pictures are already written.
@@ -82,7 +101,7 @@ class RunDirectory:
             json.dumps({name: row[name] for name in KEY} | {term: _numbers(history[term]) for term in sorted(history)})
             for row, history in zip(rows, histories, strict=True)
         ]
-        with (self.path / "history.jsonl").open("a") as file:
+        with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(line + "\n" for line in lines)
         # written last and in one piece: what is in the table is finished, what is not is done again
         rows = self.rows + [{name: _cell(row[name]) for name in COLUMNS} for row in rows]
@@ -95,11 +114,10 @@ class RunDirectory:
 
     def _repair_history(self) -> None:
         """Drops lines of reconstructions that were being recorded when the run was killed."""
-        path, finished = self.path / "history.jsonl", {key_of(row) for row in self.rows}
+        path, finished, kept = self.path / "history.jsonl", self.finished(), {}
         if not path.exists():
             return
-        kept = {}
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 key = key_of(json.loads(line))
             except (ValueError, KeyError, TypeError):
@@ -109,21 +127,44 @@ class RunDirectory:
         write_atomically(path, "".join(line + "\n" for line in kept.values()))
 
 
-def _refuse_another_config(path: Path, config: dict[str, Any]) -> None:
-    file = path / "config.json"
-    if not file.exists():
-        if path.is_dir() and any(path.iterdir()):
+def _lock(path: Path) -> IO[str]:
+    """An open file that no other process has locked; the system unlocks it when the process ends, however it does."""
+    path.mkdir(parents=True, exist_ok=True)
+    file = (path / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(f"{path}: another process is running here; wait for it, or choose another folder") from None
+    return file
+
+
+def _refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, str]) -> None:
+    if not (path / "config.json").exists():
+        if path.is_dir() and any(not file.name.startswith(".") for file in path.iterdir() if file.suffix != ".json"):
             raise UserError(f"{path}: is not empty and not a run directory; choose another folder")
         return
-    try:
-        there = json.loads(file.read_text())
-    except ValueError:
-        raise UserError(f"{file}: is damaged; choose another folder, or delete the file to go on anyway") from None
-    here = json.loads(json.dumps(config))
-    different = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    # a field that did not exist yet had what is now its default
+    there = as_dict(default()) | _read_json(path / "config.json")
+    here = as_dict(default()) | json.loads(json.dumps(config))
+    different = [name for name in {**there, **here} if there.get(name) != here.get(name) and name not in FREE]
     if different:
         changes = ", ".join(f"{name} (there {there.get(name)}, here {here.get(name)})" for name in different)
         raise UserError(f"{path}: was made by another config: {changes}; choose another folder or the same values")
+    before = _read_json(path / "pictures.json")
+    changed = [name for name in {**before, **pictures} if before.get(name) != pictures.get(name)]
+    if changed:
+        raise UserError(f"{path}: was made of other pictures: {', '.join(changed)} differ; choose another folder")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is missing or damaged; choose another folder")
+    return content
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -134,10 +175,12 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
         rows = list(reader)
-    if reader.fieldnames is None or not set(COLUMNS) <= set(reader.fieldnames):
+    except (UnicodeDecodeError, csv.Error):
+        rows = [{}]
+    if not all(isinstance(row.get(column), str) for row in rows for column in COLUMNS):
         raise UserError(f"{path}: is damaged: not a table with the columns {', '.join(COLUMNS)}")
     return rows
 
@@ -161,14 +204,17 @@ def _numbers(values: np.ndarray) -> list[float | int | None]:
     ]
 
 
+def _devices(device: jax.Device) -> str:
+    return f"{jax.device_count()} × {device.device_kind}"
+
+
 def environment(command: str) -> dict[str, str]:
     """What the results may depend on: versions, machine, device, command."""
     device = jax.devices()[0]
     return {
         "command": command,
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "device": f"{device.platform}: {device.device_kind}" + f" ×{jax.device_count()}",
-        "cores": str(os.cpu_count()),
+        "device": f"CPU, {os.cpu_count()} cores" if device.platform == "cpu" else _devices(device),
         "platform": platform.platform(),
         "python": platform.python_version(),
     } | {name: version(name) for name in PACKAGES}

@@ -37,9 +37,9 @@ class Display:
             disable=not self.console.is_terminal,
         )
         self._task = self._bar.add_task("", total=total, completed=done, loss="–")
-        self._total, self._first = total, done
-        self._started = time.monotonic()
-        self._said = self._started
+        self._total = total
+        self._first: int | None = None  # work that was done before this start
+        self._started = self._said = time.monotonic()
 
     def __enter__(self) -> Display:
         """Starts drawing."""
@@ -60,6 +60,8 @@ class Display:
         """
         self._bar.update(self._task, description=what, completed=done, loss=f"{loss:.4f}")
         now = time.monotonic()
+        if self._first is None:
+            self._first, self._started = done, now
         if self.console.is_terminal or now - self._said < LINE_SECONDS or done == self._first:
             return
         self._said = now
@@ -98,4 +100,7 @@ def _spread(rows: list[dict[str, Any]], column: str, style: str, factor: float =
     values = [factor * float(row[column]) for row in rows if row[column] != ""]
     if not values:
         return "–"
-    return style.format(np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0)
+    if len(values) == 1:
+        style = style.replace(" ± {:.4f}", "").replace(" ± {:.1f}", "")
+        return style.format(values[0])
+    return style.format(np.mean(values), np.std(values, ddof=1))

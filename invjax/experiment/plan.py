@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import hashlib
+import inspect
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import images, inversion, metrics, recipes, representations
+from invjax import images, inversion, metrics, optimizers, recipes, representations
 from invjax.errors import UserError
 from invjax.types import Feature, Representation
 
@@ -43,7 +46,7 @@ class Job:
     Attributes:
         phi: the representation.
         method: how it is inverted.
-        weights: of the regularizers, without total variation.
+        weights: of the regularizers; that of total variation is each row's own.
         steps: gradient steps.
         recipe: name of the recipe.
         rows: the reconstructions, in order.
@@ -92,9 +95,13 @@ def find_pictures(patterns: tuple[str, ...]) -> list[Picture]:
     """
     if not patterns:
         raise UserError("no pictures: set config.images to files, folders or patterns")
-    paths = [path for pattern in patterns for path in _expand(pattern)]
+    paths: dict[Path, Path] = {}
+    for path in (path for pattern in patterns for path in _expand(pattern)):
+        paths.setdefault(path.resolve(), path)
     names: dict[str, Path] = {}
-    for path in dict.fromkeys(paths):
+    for path in paths.values():
+        if not path.name.isprintable():
+            raise UserError(f"{str(path)!r}: a file name of unprintable letters; rename the file")
         name, count = path.stem, 1
         while name in names:  # cat.jpg and cat.png, or the same name in two folders
             count += 1
@@ -106,7 +113,7 @@ def find_pictures(patterns: tuple[str, ...]) -> list[Picture]:
 def _expand(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in images.SUFFIXES)
+        inside = sorted(file for file in path.iterdir() if _is_picture(file))
         if not inside:
             raise UserError(f"{pattern}: no pictures in this folder ({', '.join(images.SUFFIXES)})")
         return inside
@@ -114,10 +121,22 @@ def _expand(pattern: str) -> list[Path]:
         if not path.exists() and "," in pattern:
             return [found for part in pattern.split(",") for found in _expand(part.strip())]
         return [path]
-    matches = sorted(Path(match) for match in glob.glob(pattern, recursive=True))  # noqa: PTH207, absolute patterns too
-    if not matches:
+    matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207, absolute patterns too
+    found = [match for match in matches if match.is_file()]
+    if not found:
         raise UserError(f"{pattern}: no file matches this pattern")
-    return matches
+    return found
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in images.SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
+    """What tells the pictures of one run from those of another: a hash of the pixels by name."""
+    return {
+        row.image: hashlib.sha256(job.originals[row.picture].tobytes()).hexdigest() for job in jobs for row in job.rows
+    }
 
 
 def load_pictures(pictures: list[Picture], phi: Representation, size: int) -> list[np.ndarray]:
@@ -169,17 +188,7 @@ def _jobs_of(config: ConfigDict, phi: Representation, pictures: list[Picture]) -
                 raise UserError(f"{picture.path}: {error}") from None
         targets = jax.tree.map(lambda *leaves: np.stack(leaves), *features)
         recipe = _recipe(config, phi)
-        method, weights, steps = recipes.prepare(
-            phi,
-            shape,
-            recipe,
-            steps=config.steps,
-            lambda_alpha=config.lambda_alpha,
-            lambda_range=config.lambda_range,
-            alpha=config.alpha,
-            beta=config.beta,
-            loss=config.loss,
-        )
+        method, weights, steps = recipes.prepare(phi, shape, recipe, **_settings(config))
         yield Job(
             phi=phi,
             method=method,
@@ -199,8 +208,15 @@ def _jobs_of(config: ConfigDict, phi: Representation, pictures: list[Picture]) -
         )
 
 
+def _settings(config: ConfigDict) -> dict[str, Any]:
+    """The fields that `recipes.prepare` asks for by name; total variation's weight is each row's own."""
+    wanted = inspect.signature(recipes.prepare).parameters.keys() - {"recipe", "lambda_tv"}
+    return {name: config[name] for name in wanted if name in config}
+
+
 def _recipe(config: ConfigDict, phi: Representation) -> recipes.Recipe:
     if config.recipe != "custom":
         return recipes.get(config.recipe, phi)
     chosen = config.optimizer
-    return recipes.Recipe("custom", recipes.FAST.steps, chosen.name, chosen.rate, chosen.schedule)
+    rate = optimizers.DEFAULT_RATES[chosen.name] if chosen.rate is None else chosen.rate
+    return recipes.Recipe("custom", recipes.FAST.steps, chosen.name, rate, chosen.schedule)

@@ -20,9 +20,9 @@ from ml_collections import ConfigDict
 from invjax import images, inversion, memory, metrics, report
 from invjax.experiment import config as configs
 from invjax.experiment.checkpoint import Checkpoint
-from invjax.experiment.directory import Row, RunDirectory
+from invjax.experiment.directory import Row, RunDirectory, key_of
 from invjax.experiment.display import Display, print_table
-from invjax.experiment.plan import Job, Reconstruction, make_jobs
+from invjax.experiment.plan import Job, Reconstruction, fingerprints, make_jobs
 from invjax.files import write_atomically
 from invjax.types import Feature, Representation
 
@@ -64,29 +64,50 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     configs.check(config)
     jobs = make_jobs(config)
-    directory = RunDirectory(workdir, configs.as_dict(config), shlex.join(sys.argv))
+    with RunDirectory(workdir, configs.as_dict(config), fingerprints(jobs), shlex.join(sys.argv)) as directory:
+        try:
+            _run_jobs(jobs, directory, config)
+            page = report.write(workdir)
+        except OSError as error:
+            kept = f"{error.strerror or error}; what was finished is kept, and the same command goes on"
+            raise OSError(error.errno, kept, error.filename) from error
+    print_table(directory.rows)
+    print(f"{page}: open it in a browser")
+
+
+def _run_jobs(jobs: list[Job], directory: RunDirectory, config: ConfigDict) -> None:
+    """Every batch that is not finished."""
     for job in jobs:
-        _save_originals(job, workdir)
-    batches = [batch for job in jobs for batch in _batches(job, config.batch_size)]
-    todo = [batch for batch in batches if not directory.done(batch.keys)]
-    total = sum(batch.work for batch in batches)
-    done = total - sum(batch.work for batch in todo)
+        _save_originals(job, directory.path)
+    finished = directory.finished()
+    batches = [batch for job in jobs for batch in _batches(job, finished, config.batch_size)]
+    total = sum(len(job.rows) * job.steps for job in jobs)
+    done = total - sum(batch.work for batch in batches)
     with Display(total, done) as display, _interruptible() as stop:
-        for batch in todo:
+        for batch in batches:
             checkpoint = Checkpoint(directory.checkpoint_path(batch.keys))
             result, seconds = _solve(batch, checkpoint, config, display, done, stop)
             _record(batch, result, seconds, directory, config.stretch)
             checkpoint.clear()
             done += batch.work
-    page = report.write(workdir)
-    print_table(directory.rows)
-    print(f"{page}: open it in a browser")
+    directory.clear_checkpoints()
 
 
-def _batches(job: Job, batch_size: int | None) -> list[Batch]:
+def _batches(job: Job, finished: set[tuple[str, ...]], batch_size: int | None) -> list[Batch]:
+    rows = [row for row in job.rows if key_of(_key(job, row)) not in finished]
     if batch_size is None:
         batch_size = memory.batch_size(job.method, job.phi, job.problems(job.rows[:1]), job.image_shape)
-    return [Batch(job, job.rows[first : first + batch_size]) for first in range(0, len(job.rows), batch_size)]
+    return [Batch(job, tuple(rows[first : first + batch_size])) for first in range(0, len(rows), batch_size)]
+
+
+def _resume(batch: Batch, checkpoint: Checkpoint, display: Display) -> tuple[inversion.Progress | None, float]:
+    """The checkpoint of a batch, or (None, 0.0) where there is none that can be read."""
+    try:
+        return checkpoint.load(inversion.state_structure(batch.job.method, batch.job.image_shape)) or (None, 0.0)
+    except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
+        display.say(f"the checkpoint is damaged, a batch starts again ({str(error).splitlines()[0]})")
+        checkpoint.clear()
+        return None, 0.0
 
 
 def _solve(
@@ -98,7 +119,7 @@ def _solve(
         (result, seconds that it took, over all starts).
     """
     job, problems = batch.job, batch.job.problems(batch.rows)
-    resume, seconds = checkpoint.load(inversion.state_structure(job.method, job.image_shape)) or (None, 0.0)
+    resume, seconds = _resume(batch, checkpoint, display)
     started, saved = time.monotonic() - seconds, time.monotonic()
     for progress in inversion.solve(job.method, job.phi, problems, job.image_shape, job.steps, config.every, resume):
         loss = progress.history["total"][:, -1]

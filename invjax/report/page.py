@@ -120,7 +120,7 @@ def render(run: Run) -> str:
     environment.filters.update(number=number, exact=exact, spread=spread, percent=lambda value: 100 * value)
     return environment.get_template("page.html").render(
         title=_title(run.rows),
-        summary=_summary(run, len(images), len(_grouped(run.rows, label))),
+        summary=_summary(run),
         warnings=run.warnings,
         sections=sections,
         open_curves=sum(map(len, sections.values())) <= OPEN_CURVES,
@@ -222,14 +222,17 @@ def _title(rows: list[Row]) -> str:
     return f"What {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))} remember{'s' * (len(names) == 1)}"
 
 
-def _summary(run: Run, images: int, representations: int) -> list[tuple[str, str]]:
+def _summary(run: Run) -> list[tuple[str, str]]:
     """The run in a few words, as (name, value)."""
-    restarts = len({row.restart for row in run.rows})
-    planned = images * representations * restarts
+    factors = {
+        "picture": len({row.image for row in run.rows}),
+        "representation": len({(row.representation, row.layer) for row in run.rows}),
+        "weight": len({row.lambda_tv for row in run.rows}),
+        "restart": len({row.restart for row in run.rows}),
+    }
+    planned = math.prod(factors.values())
     done = count(len(run.rows), "reconstruction")
-    product = " × ".join(
-        [count(images, "picture"), count(representations, "representation"), count(restarts, "restart")]
-    )
+    product = " × ".join(count(factor, noun) for noun, factor in factors.items() if noun != "weight" or factor > 1)
     facts = {
         "run": f"{product} = {done}" if planned == len(run.rows) else f"{product}, {done} of {planned}",
         "recipe": ", ".join(dict.fromkeys(row.recipe for row in run.rows)),

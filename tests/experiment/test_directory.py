@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 
 from invjax import UserError
-from invjax.experiment.directory import COLUMNS, KEY, RunDirectory, environment, read_rows
+from invjax.experiment.directory import COLUMNS, KEY, RunDirectory, environment, key_of, read_rows
 
 CONFIG = {"restarts": 2, "images": ["a.png"]}
+PICTURES = {"a": "0123"}
+
+
+def opened(path, config=CONFIG, pictures=PICTURES):
+    return RunDirectory(path, config, pictures, "command")
 
 
 def row(restart, **values):
@@ -21,7 +26,7 @@ HISTORY = {"step": np.array([0, 10]), "total": np.array([1.0, np.inf], np.float3
 
 
 def test_rows_and_history_are_read_back(tmp_path):
-    directory = RunDirectory(tmp_path / "run", CONFIG, "command")
+    directory = opened(tmp_path / "run")
     directory.add([row(0), row(1, relative_error=float("nan"))], [HISTORY, HISTORY])
     with (tmp_path / "run" / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -32,45 +37,85 @@ def test_rows_and_history_are_read_back(tmp_path):
 
 
 def test_finished_rows_are_known_to_a_later_start(tmp_path):
-    RunDirectory(tmp_path, CONFIG, "").add([row(0)], [HISTORY])
-    later = RunDirectory(tmp_path, CONFIG, "")
-    assert later.done([row(0)]) and not later.done([row(0), row(1)])
+    opened(tmp_path).add([row(0)], [HISTORY])
+    later = opened(tmp_path)
+    assert later.finished() == {key_of(row(0))}
     later.add([row(1)], [HISTORY])
     assert [r["restart"] for r in read_rows(tmp_path / "results.csv")] == ["0", "1"]
 
 
+def test_a_second_process_is_refused_until_the_first_ends(tmp_path):
+    with opened(tmp_path), pytest.raises(UserError, match="another process is running here"):
+        opened(tmp_path)
+    opened(tmp_path)
+
+
+def test_other_pictures_are_refused_by_name(tmp_path):
+    opened(tmp_path)
+    with pytest.raises(UserError, match="other pictures: a, b differ"):
+        opened(tmp_path, pictures={"a": "changed", "b": "new"})
+
+
+def test_what_changes_no_result_may_change(tmp_path):
+    opened(tmp_path)
+    opened(tmp_path, CONFIG | {"images": ["elsewhere/a.png"], "batch_size": 3, "checkpoint_seconds": 1.0})
+
+
+def test_a_field_that_an_older_config_lacks_had_its_default(tmp_path):
+    opened(tmp_path)
+    opened(tmp_path, CONFIG | {"beta": 2.0})
+    with pytest.raises(UserError, match=r"alpha \(there 6.0, here 4.0\)"):
+        opened(tmp_path, CONFIG | {"beta": 2.0, "alpha": 4.0})
+
+
+def test_a_kill_during_the_first_write_is_no_obstacle(tmp_path):
+    (tmp_path / ".config.json.123.tmp").write_text("{")
+    (tmp_path / "environment.json").write_text("{}")
+    assert opened(tmp_path).finished() == set()
+
+
 def test_history_of_unfinished_rows_is_dropped(tmp_path):
-    RunDirectory(tmp_path, CONFIG, "").add([row(0)], [HISTORY])
+    opened(tmp_path).add([row(0)], [HISTORY])
     file = tmp_path / "history.jsonl"
     good = file.read_text()
     unfinished = json.dumps({name: row(1)[name] for name in KEY} | {"step": [0]})
     file.write_text(good + unfinished + "\n" + '{"image": "cut of')
-    RunDirectory(tmp_path, CONFIG, "")
+    opened(tmp_path)
     assert file.read_text() == good
 
 
 def test_another_config_is_refused_by_name(tmp_path):
-    RunDirectory(tmp_path, CONFIG, "")
+    opened(tmp_path)
     with pytest.raises(UserError, match=r"restarts \(there 2, here 3\)") as caught:
-        RunDirectory(tmp_path, CONFIG | {"restarts": 3}, "")
+        opened(tmp_path, CONFIG | {"restarts": 3})
     assert "images" not in str(caught.value)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="not a run directory"):
-        RunDirectory(tmp_path, CONFIG, "")
+        opened(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(UserError, match="is a file"):
-        RunDirectory(tmp_path / "thesis.tex", CONFIG, "")
+        opened(tmp_path / "thesis.tex")
 
 
-@pytest.mark.parametrize(("name", "content"), [("config.json", "{"), ("results.csv", "a,b\n1,2\n")])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b"{"),
+        ("config.json", b"[]"),
+        ("pictures.json", b"\xff"),
+        ("results.csv", b"a,b\n1,2\n"),
+        ("results.csv", b"\xff\xfe,b\n"),
+        ("results.csv", ",".join(COLUMNS).encode() + b"\nx,y\n"),
+    ],
+)
 def test_a_damaged_file_is_named(tmp_path, name, content):
-    RunDirectory(tmp_path, CONFIG, "")
-    (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=f"{name}: is damaged"):
-        RunDirectory(tmp_path, CONFIG, "")
+    opened(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: is .*damaged"):
+        opened(tmp_path)
 
 
 def test_environment_names_versions_device_and_command():
@@ -79,4 +124,4 @@ def test_environment_names_versions_device_and_command():
     found = environment("invjax run demo")
     assert found["command"] == "invjax run demo"
     assert found["jax"] == jax.__version__
-    assert found["device"].startswith(jax.default_backend())
+    assert jax.default_backend() in found["device"].lower() or found["device"].startswith("1 × ")

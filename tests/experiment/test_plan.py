@@ -26,6 +26,22 @@ def test_pictures_are_found_in_folders_patterns_and_files(tmp_path):
     assert [picture.name for picture in found] == ["x", "y", "x-2", "z"]
 
 
+def test_a_picture_named_twice_is_one_and_hidden_files_are_none(tmp_path, monkeypatch):
+    path = save(tmp_path / "a" / "x.png")
+    save(tmp_path / "a" / "._x.png")
+    (tmp_path / "a" / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = plan.find_pictures((str(tmp_path / "a"), "a/x.png", "a/*.png"))
+    assert [picture.path for picture in found] == [path]
+
+
+def test_fingerprints_tell_changed_pixels(config, picture):
+    before = plan.fingerprints(plan.make_jobs(config))
+    assert before == plan.fingerprints(plan.make_jobs(config)) and list(before) == ["blob"]
+    save(picture, seed=4)
+    assert before != plan.fingerprints(plan.make_jobs(config))
+
+
 @pytest.mark.parametrize("pattern", ["empty", "*.png", "no.png"])
 def test_nothing_found_is_said(tmp_path, monkeypatch, pattern):
     monkeypatch.chdir(tmp_path)

@@ -83,6 +83,33 @@ def test_batches_do_not_change_the_pixels(config, tmp_path):
     assert pixels_of(tmp_path / "split") == pixels_of(tmp_path / "whole")
 
 
+def test_the_same_picture_twice_has_no_normalized_error(config, tmp_path, picture):
+    twin = tmp_path / "twin.png"
+    shutil.copy(picture, twin)
+    config.images = (str(picture), str(twin))
+    run(config, tmp_path / "out")
+    assert [row["normalized_error"] for row in rows_of(tmp_path / "out")] == [""] * 4
+
+
+def test_a_damaged_checkpoint_starts_the_batch_again(config, tmp_path, monkeypatch, capsys):
+    config.checkpoint_seconds = 0.0
+    run(config, tmp_path / "whole")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inversion, "finish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "out")
+    monkeypatch.undo()
+    for file in (tmp_path / "out" / "checkpoints").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    run(config, tmp_path / "out")
+    assert "damaged" in capsys.readouterr().err
+    assert pixels_of(tmp_path / "out") == pixels_of(tmp_path / "whole")
+
+
 def test_another_config_is_refused_before_computing(config, tmp_path, monkeypatch):
     run(config, tmp_path / "out")
     config.seed = 5
