@@ -1,0 +1,65 @@
+"""The code that README.md and CONTRIBUTING.md print does what they say."""
+
+import re
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from invjax import recipes, regularizers, representations
+from invjax.experiment import config as configs
+
+from .conftest import blobs
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.fixture
+def printed():
+    return blocks("CONTRIBUTING.md")
+
+
+def test_the_example_of_a_representation(printed):
+    names = {}
+    exec(printed[0], names)
+    thumbnail = names["blur"](8)(jnp.full((16, 16, 1), 7.0))
+    assert thumbnail.shape == (8, 8, 1)
+    np.testing.assert_allclose(thumbnail, 7, rtol=1e-6)
+    assert names["blur"](8).apply == names["blur"](8).apply
+
+
+def test_the_example_of_a_regularizer(printed):
+    names = dict(vars(regularizers))
+    exec(printed[1], names)
+    rows, columns = np.mgrid[:6, :7].astype(np.float32)
+    assert names["laplacian"]()((2 * rows - columns)[..., None]) == pytest.approx(0, abs=1e-8)
+    assert names["laplacian"]()((rows**2)[..., None]) == pytest.approx(4 * 4 * 5)
+
+
+def test_the_example_of_a_config(printed, tmp_path):
+    (tmp_path / "mine.py").write_text(printed[2])
+    config = configs.load(str(tmp_path / "mine.py"))
+    configs.check(config)
+    assert config.options.cell == 6
+
+
+def test_the_snippet_of_the_readme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(recipes, "FAST", recipes.Recipe("fast", 3, "adam", 8.0, "cosine"))
+    Image.fromarray(blobs(60)).save("cat.jpg")
+    [snippet] = blocks("README.md")
+    names = {}
+    exec(snippet.replace("size=227", "size=32"), names)
+    assert names["out"].relative_error.shape == (4,)
+    assert Image.open("cat_from_hog.png").size == (32, 32)
+
+
+def test_every_representation_is_in_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in text for name in representations.names())
