@@ -9,20 +9,7 @@ from hypothesis import strategies as st
 from invjax import UserError
 from invjax.representations import get, oriented
 
-QUICKLY = {"xla_backend_optimization_level": 0}  # every shape is compiled, to be used once
-
-
-def picture(shape, seed=0):
-    return np.random.default_rng(seed).normal(0, 40, (*shape, 1)).astype(np.float32)
-
-
-@jax.jit
-def compiled(phi, image):
-    return phi(image)
-
-
-def feature_of(phi, image):
-    return np.asarray(compiled(phi, image))
+from .common import difficult_features_and_gradients, feature_of, picture
 
 
 def unit(descriptors):
@@ -102,26 +89,11 @@ def settings_and_shape(draw):
     return phi, (draw(sides), draw(sides))
 
 
-def difficult(shape):
-    """Flat, a step, one bright pixel, clipped whole grey levels, noise."""
-    y, x = np.indices(shape)
-    noise = picture(shape)[..., 0]
-    pictures = [0 * x + 30, np.where(x < shape[1] // 2, -128, 127), 255 * ((y == 7) & (x == 7)) - 128]
-    pictures += [np.clip(np.round(2 * noise), -128, 127), noise]
-    return np.stack(pictures)[..., None].astype(np.float32)
-
-
 @settings(max_examples=4, deadline=None, derandomize=True, database=None)
 @given(settings_and_shape())
 def test_any_cell_orientations_and_size(drawn):
     phi, shape = drawn
-
-    def both(image):
-        feature, pull_back = jax.vjp(phi, image)
-        return feature, pull_back(feature + 1)[0]
-
-    function = jax.jit(jax.vmap(both), compiler_options=QUICKLY)
-    features, gradients = jax.device_get(function(difficult(shape)))
+    features, gradients = difficult_features_and_gradients(phi, shape, bright=7)
     bins = [(side - 2) // phi.apply.cell - 1 for side in shape]
     expected = ((bins[0] - 4) // 3 + 1, (bins[1] - 4) // 3 + 1, 16 * phi.apply.orientations)
     assert features.shape[1:] == phi.feature_shape((*shape, 1)) == expected

@@ -9,23 +9,11 @@ from hypothesis import strategies as st
 from invjax import UserError
 from invjax.representations import get
 
+from .common import difficult_features_and_gradients, feature_of, picture
+
 PICTURES = ["astronaut", "coffee", "camera", "noise", "vramp", "disc", "const", "zero"]
 WITH_GRADIENTS = ["astronaut", "noise", "vramp", "disc", "const"]
 NAMES = ["hog", "hogb", "hog_uoctti"]
-QUICKLY = {"xla_backend_optimization_level": 0}  # every shape is compiled, to be used once
-
-
-def picture(shape, seed=0):
-    return np.random.default_rng(seed).normal(0, 40, (*shape, 1)).astype(np.float32)
-
-
-@jax.jit
-def compiled(phi, image):
-    return phi(image)
-
-
-def feature_of(phi, image):
-    return np.asarray(compiled(phi, image))
 
 
 def hog_by_definition(image, cell, orientations, bilinear):
@@ -127,15 +115,6 @@ def settings_and_shape(draw):
     return phi, (draw(sides), draw(sides))
 
 
-def difficult(shape):
-    """Flat, a step, one bright pixel, clipped whole grey levels, noise."""
-    y, x = np.indices(shape)
-    noise = picture(shape)[..., 0]
-    pictures = [0 * x + 30, np.where(x < shape[1] // 2, -128, 127), 255 * ((y == 1) & (x == 1)) - 128]
-    pictures += [np.clip(np.round(2 * noise), -128, 127), noise]
-    return np.stack(pictures)[..., None].astype(np.float32)
-
-
 @settings(max_examples=6, deadline=None, derandomize=True, database=None)
 @given(settings_and_shape())
 @example((get("hog"), (16, 16)))
@@ -143,13 +122,7 @@ def difficult(shape):
 @example((get("hog_uoctti"), (4, 4)))
 def test_any_cell_orientations_and_size(drawn):
     phi, shape = drawn
-
-    def both(image):
-        feature, pull_back = jax.vjp(phi, image)
-        return feature, pull_back(feature + 1)[0]
-
-    function = jax.jit(jax.vmap(both), compiler_options=QUICKLY)
-    features, gradients = jax.device_get(function(difficult(shape)))
+    features, gradients = difficult_features_and_gradients(phi, shape, bright=1)
     cell, bins = phi.apply.cell, phi.apply.orientations
     extra, texture = (cell // 2, 4) if phi.name == "hog_uoctti" else (0, 0)
     rows, columns = ((side + extra) // cell for side in shape)
