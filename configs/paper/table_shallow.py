@@ -4,7 +4,7 @@ invjax run configs/paper/table_shallow.py --workdir out/table --config.images=ph
 
 Runtime: 3.6 minutes for 25 pictures on two cores.
 Expected normalized_error, mean over 25 ImageNet pictures: HOG 29 %, HOGb 11 %, DSIFT 8 %; with
---config.recipe=fast --config.steps=200: HOG 10 %, HOGb 6.5 %, DSIFT 3.5 %.
+--config.recipe=fast --config.steps=200: HOG 10 %, HOGb 6.4 %, DSIFT 3.4 %, in 1.5 minutes.
 """
 
 from ml_collections import ConfigDict

@@ -36,7 +36,7 @@ class Display:
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=total, completed=done, loss="–")
+        self._task = self._bar.add_task("compiling", total=total, completed=done, loss="–")
         self._total = total
         self._first: int | None = None  # work that was done before this start
         self._started = self._said = time.monotonic()

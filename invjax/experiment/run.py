@@ -83,6 +83,8 @@ def _run_jobs(jobs: list[Job], directory: RunDirectory, config: ConfigDict) -> N
     batches = [batch for job in jobs for batch in _batches(job, finished, config.batch_size)]
     total = sum(len(job.rows) * job.steps for job in jobs)
     done = total - sum(batch.work for batch in batches)
+    if not batches:
+        print(f"{directory.path}: finished already, nothing to compute")
     with Display(total, done) as display, _interruptible() as stop:
         for batch in batches:
             checkpoint = Checkpoint(directory.checkpoint_path(batch.keys))
