@@ -117,13 +117,13 @@ def prepare(
     """
     recipe = get(recipe, phi) if isinstance(recipe, str) else recipe
     steps = recipe.steps if steps is None else steps
-    if lambda_alpha is None and alpha != 6:
-        raise UserError(f"alpha = {alpha:g} needs a lambda_alpha: the paper's weight is one for alpha = 6")
     weights = {
         "alpha": default_lambda_alpha(image_shape) if lambda_alpha is None else lambda_alpha,
         "tv": 0.5 if lambda_tv is None else lambda_tv,
     }
     terms = [("alpha", regularizers.alpha_norm(alpha)), ("tv", regularizers.total_variation(beta))]
+    if lambda_alpha is None and alpha != 6:
+        raise UserError(f"alpha = {alpha:g} needs a lambda_alpha: the paper's weight is one for alpha = 6")
     scale = sigma(image_shape)
     if lambda_range:
         weights["range"] = lambda_range

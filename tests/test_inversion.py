@@ -413,6 +413,7 @@ def test_targets_that_cannot_be_inverted(target, message):
         ({"recipe": Recipe("mine", 5, "adam", 0.0, "constant")}, "learning rate must be positive"),
         ({"loss": "l7"}, "unknown loss 'l7'"),
         ({"alpha": 0.5}, "alpha ≥ 1"),
+        ({"alpha": 4.0}, "alpha = 4 needs a lambda_alpha"),
         ({"beta": 0.0}, "beta > 0"),
         ({"image_shape": (16, 16)}, r"shape \[H, W, 1\]"),
         ({"image_shape": (16, 16, 3)}, r"shape \[H, W, 1\]"),
