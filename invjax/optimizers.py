@@ -76,8 +76,8 @@ SCHEDULES: dict[str, Callable[[float, int], Rate]] = {
     "constant": lambda rate, steps: rate,
     "cosine": lambda rate, steps: optax.cosine_decay_schedule(rate, steps),
     "linear": lambda rate, steps: optax.linear_schedule(rate, 0.0, steps),
-    # the recipe `fast`'s: the rate is that of 200 steps, and the fewer steps there are, the longer they are
-    "budget": lambda rate, steps: optax.polynomial_schedule(rate * math.sqrt(200 / steps), 0.0, 2, steps),
+    # the recipe `fast`'s: the rate is that of 200 steps; fewer steps, down to 50, are longer ones
+    "budget": lambda rate, steps: optax.polynomial_schedule(rate * math.sqrt(200 / max(steps, 50)), 0.0, 2, steps),
     # the paper's for HOG and DSIFT: four equal stretches, each ten times slower
     "decades": lambda rate, steps: piecewise(rate, (1.0, 0.1, 0.01, 0.001), _stretches(steps, 1, 1, 1, 1)),
     # the paper's for CNNs: 100, 200 and 100 steps of 400

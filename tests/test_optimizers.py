@@ -83,6 +83,7 @@ def test_smooth_schedules():
     np.testing.assert_allclose(rates("cosine", 10), (1 + np.cos(np.pi * np.arange(10) / 10)) / 2, atol=1e-6)
     np.testing.assert_allclose(rates("budget", 200), (1 - np.arange(200) / 200) ** 2, atol=1e-6)
     np.testing.assert_allclose(rates("budget", 50), 2 * (1 - np.arange(50) / 50) ** 2, atol=1e-6)
+    np.testing.assert_allclose(rates("budget", 4), [2, 2 * 0.75**2, 2 * 0.5**2, 2 * 0.25**2], atol=1e-6)
     np.testing.assert_allclose(rates("linear", 10), 1 - np.arange(10) / 10, atol=1e-6)
     assert optimizers.SCHEDULES["constant"](0.7, 10) == 0.7
 
