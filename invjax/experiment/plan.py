@@ -6,8 +6,9 @@ import dataclasses
 import glob
 import hashlib
 import inspect
+import itertools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ class Job:
         """[H, W, C]."""
         return self.originals.shape[1:]
 
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of the pictures, by their place in `originals`."""
+        return {row.picture: row.image for row in self.rows}
+
     def problems(self, rows: Sequence[Reconstruction]) -> inversion.Problem:
         """The batch that finds `rows`."""
         index = np.array([row.picture for row in rows])
@@ -96,7 +102,7 @@ def find_pictures(patterns: tuple[str, ...]) -> list[Picture]:
     if not patterns:
         raise UserError("no pictures: set config.images to files, folders or patterns")
     paths: dict[Path, Path] = {}
-    for path in (path for pattern in patterns for path in _expand(pattern)):
+    for path in itertools.chain.from_iterable(map(_expand, patterns)):
         paths.setdefault(path.resolve(), path)
     names: dict[str, Path] = {}
     for path in paths.values():
@@ -135,7 +141,9 @@ def _is_picture(path: Path) -> bool:
 def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
     """What tells the pictures of one run from those of another: a hash of the pixels by name."""
     return {
-        row.image: hashlib.sha256(job.originals[row.picture].tobytes()).hexdigest() for job in jobs for row in job.rows
+        name: hashlib.sha256(job.originals[place].tobytes()).hexdigest()
+        for job in jobs
+        for place, name in job.names.items()
     }
 
 
@@ -158,6 +166,12 @@ def load_pictures(pictures: list[Picture], phi: Representation, size: int) -> li
     return loaded
 
 
+def compute_features(phi: Representation, pictures: Iterable[np.ndarray]) -> list[Feature]:
+    """Φ of each picture, NumPy; one after the other, so that memory does not grow with their number."""
+    compute = jax.jit(Representation.__call__)
+    return [jax.device_get(compute(phi, picture)) for picture in pictures]
+
+
 def make_jobs(config: ConfigDict) -> list[Job]:
     """Everything a checked config asks for, with pictures read and features computed.
 
@@ -176,18 +190,16 @@ def _representation(config: ConfigDict, name: str) -> Representation:
 
 def _jobs_of(config: ConfigDict, phi: Representation, pictures: list[Picture]) -> Iterator[Job]:
     """One job for each size of picture."""
-    loaded = load_pictures(pictures, phi, config.size)
-    compute = jax.jit(Representation.__call__)
+    loaded, recipe = load_pictures(pictures, phi, config.size), _recipe(config, phi)
     for shape in dict.fromkeys(image.shape for image in loaded):
         chosen = [(picture, image) for picture, image in zip(pictures, loaded, strict=True) if image.shape == shape]
-        features = [jax.device_get(compute(phi, image)) for _, image in chosen]
+        features = compute_features(phi, [image for _, image in chosen])
         for (picture, _), feature in zip(chosen, features, strict=True):
             try:
                 inversion.check_target(phi, feature, shape)
             except UserError as error:
                 raise UserError(f"{picture.path}: {error}") from None
         targets = jax.tree.map(lambda *leaves: np.stack(leaves), *features)
-        recipe = _recipe(config, phi)
         method, weights, steps = recipes.prepare(phi, shape, recipe, **_settings(config))
         yield Job(
             phi=phi,

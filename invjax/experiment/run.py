@@ -22,9 +22,8 @@ from invjax.experiment import config as configs
 from invjax.experiment.checkpoint import Checkpoint
 from invjax.experiment.directory import Row, RunDirectory, key_of
 from invjax.experiment.display import Display, print_table
-from invjax.experiment.plan import Job, Reconstruction, fingerprints, make_jobs
+from invjax.experiment.plan import Job, Reconstruction, compute_features, fingerprints, make_jobs
 from invjax.files import write_atomically
-from invjax.types import Feature, Representation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,14 +136,14 @@ def _solve(
 def _record(batch: Batch, result: inversion.Inversion, seconds: float, directory: RunDirectory, stretch: bool) -> None:
     """Measures a batch, and writes its pictures and then its rows."""
     job, rows, histories = batch.job, [], []
-    features = _features(job, result.images)
+    features, norms = compute_features(job.phi, result.images), np.linalg.norm(metrics.flat(job.targets), axis=1)
     for index, reconstruction in enumerate(batch.rows):
         image, original = result.images[index], job.originals[reconstruction.picture]
         target = jax.tree.map(lambda leaf, which=reconstruction.picture: leaf[which], job.targets)
         stem = _stem(job, reconstruction)
         _save_picture(directory.path / stem, image, metrics.error_map(features[index], target), job, stretch)
         relative_error = float(result.relative_error[index])
-        norm = float(np.linalg.norm(metrics.flat(jax.tree.map(lambda leaf: leaf[None], target))))
+        norm = float(norms[reconstruction.picture])
         rows.append(
             _key(job, reconstruction)
             | {
@@ -165,11 +164,6 @@ def _record(batch: Batch, result: inversion.Inversion, seconds: float, directory
     directory.add(rows, histories)
 
 
-def _features(job: Job, pictures: np.ndarray) -> list[Feature]:
-    compute = jax.jit(Representation.__call__)
-    return [jax.device_get(compute(job.phi, picture)) for picture in pictures]
-
-
 def _key(job: Job, reconstruction: Reconstruction) -> Row:
     return {
         "image": reconstruction.image,
@@ -187,8 +181,7 @@ def _stem(job: Job, row: Reconstruction) -> str:
 
 
 def _save_originals(job: Job, workdir: Path) -> None:
-    names = {row.picture: row.image for row in job.rows}
-    for index, name in names.items():
+    for index, name in job.names.items():
         images.save_image(workdir / "images" / name / "original.png", job.originals[index], job.phi.input)
 
 
