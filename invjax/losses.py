@@ -6,6 +6,7 @@ normalised by the target, so that a weight of the regularizers means the same fo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -44,6 +45,26 @@ def inner_product(feature: Feature, target: Feature) -> Array:
     Arguments as in `euclidean`.
     """
     return -_sum(lambda f, t: f * t, feature, target) / _sum(jnp.square, target)
+
+
+@functools.cache
+def of_parts(loss: Loss, parts: tuple[tuple[str, float], ...]) -> Loss:
+    """The weighted mean of a loss over the parts of features that are dicts: Σ w ℓ(Φ[p], Φ₀[p]) / Σ w.
+
+    Each part is normalised by its own target, so that a layer with large numbers does not drown another.
+
+    Args:
+        loss: of one part.
+        parts: names and weights > 0; none: the loss itself, over everything.
+    """
+    if not parts:
+        return loss
+    total = sum(weight for _, weight in parts)
+
+    def mean(feature: Feature, target: Feature) -> Array:
+        return sum(weight / total * loss(feature[name], target[name]) for name, weight in parts)
+
+    return mean
 
 
 _LOSSES = {"euclidean": euclidean, "l1": l1, "inner_product": inner_product}

@@ -102,7 +102,7 @@ def prepare(
         image_shape: [H, W, C].
         recipe: a name or a Recipe.
         steps: gradient steps ≥ 1; default the recipe's.
-        lambda_tv: weight of total variation ≥ 0, unit-norm form; default 0.5.
+        lambda_tv: weight of total variation ≥ 0, unit-norm form; default what suits phi.
         lambda_alpha: weight of the α-norm ≥ 0; default the paper's for α = 6.
         lambda_range: weight ≥ 0 of leaving the range of real pixels; 0 leaves the term out.
         alpha: exponent of the α-norm, ≥ 1.
@@ -119,7 +119,7 @@ def prepare(
     steps = recipe.steps if steps is None else steps
     weights = {
         "alpha": default_lambda_alpha(image_shape) if lambda_alpha is None else lambda_alpha,
-        "tv": 0.5 if lambda_tv is None else lambda_tv,
+        "tv": phi.lambda_tv if lambda_tv is None else lambda_tv,
     }
     terms = [("alpha", regularizers.alpha_norm(alpha)), ("tv", regularizers.total_variation(beta))]
     if lambda_alpha is None and alpha != 6:
@@ -133,7 +133,7 @@ def prepare(
             raise UserError(f"lambda_{name} must be at least 0 and finite, got {weight}")
     if steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
-    objective = Objective(scale, losses.get(loss), tuple(terms))
+    objective = Objective(scale, losses.of_parts(losses.get(loss), phi.parts), tuple(terms))
     optimizer = optimizers.get(recipe.optimizer, recipe.rate, recipe.schedule, steps, image_shape)
     if recipe.sharpness is None or phi.softened(1.0) is None:
         return Method(objective, optimizer), weights, steps

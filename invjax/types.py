@@ -27,12 +27,14 @@ class InputSpec:
         mean: value per channel, in grey levels 0..255, subtracted from the picture.
         minimum: shortest side in pixels for which the feature has at least one cell.
         size: side in pixels that the representation was designed for.
+        fixed: whether only pictures of this size will do.
     """
 
     channels: int = 1
     mean: tuple[float, ...] = (128.0,)
     minimum: int = 1
     size: int = 227
+    fixed: bool = False
 
     def check(self, shape: tuple[int, ...], name: str) -> None:
         """Raises UserError unless a picture of `shape` [H, W, C] can be represented."""
@@ -40,6 +42,11 @@ class InputSpec:
             raise UserError(
                 f"{name} reads pictures of shape [H, W, {self.channels}], got {list(shape)}: "
                 "load them with invjax.load_image(path, phi.input)"
+            )
+        if self.fixed and shape[:2] != (self.size, self.size):
+            raise UserError(
+                f"{name} needs pictures of {self.size}×{self.size} pixels, got {shape[0]}×{shape[1]}: its fully connected "
+                "layers have weights for one size only; layers before them take any"
             )
         if min(shape[:2]) < self.minimum:
             raise UserError(
@@ -63,6 +70,9 @@ class Representation:
         name: the name it is known by, e.g. "hog".
         input: what it wants to be shown.
         layer: the layer it stops at, empty where there are none.
+        parts: names and weights of the parts of a feature that is a dict: the objective then is the weighted mean of
+            the parts' losses. Empty: one loss over everything.
+        lambda_tv: weight of total variation that suits it, unit-norm form.
     """
 
     params: Params
@@ -70,6 +80,8 @@ class Representation:
     name: str = dataclasses.field(metadata={"static": True})
     input: InputSpec = dataclasses.field(metadata={"static": True}, default=InputSpec())
     layer: str = dataclasses.field(metadata={"static": True}, default="")
+    parts: tuple[tuple[str, float], ...] = dataclasses.field(metadata={"static": True}, default=())
+    lambda_tv: float = dataclasses.field(metadata={"static": True}, default=0.5)
 
     def __call__(self, image: Image) -> Feature:
         """Φ(image), float32; the image's shape is checked against `input`."""

@@ -1,0 +1,54 @@
+"""Networks by name, as Flax modules: `get("caffenet")`, `names()`."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable
+
+from invjax.errors import UserError
+from invjax.nets.alexnet import alexnet, alexnet_owt, caffenet, vgg_m
+from invjax.nets.network import Layer, Network
+from invjax.nets.squeezenet import squeezenet
+from invjax.nets.vgg import vgg16, vgg19
+
+__all__ = ["Layer", "Network", "factory", "get", "names"]
+
+# A new network is one table in its own file, and its name here.
+_FACTORIES: dict[str, Callable[[], Network]] = {
+    "caffenet": caffenet,
+    "alexnet": alexnet,
+    "vgg_m": vgg_m,
+    "vgg16": vgg16,
+    "vgg19": vgg19,
+    "squeezenet": squeezenet,
+    "alexnet_owt": alexnet_owt,
+}
+
+
+def names() -> list[str]:
+    """Names that `get` knows."""
+    return list(_FACTORIES)
+
+
+def factory(name: str) -> Callable[[], Network]:
+    """The function behind a name; its docstring describes the network.
+
+    Raises:
+        UserError: unknown name; the message lists the valid ones and the nearest.
+    """
+    if name not in _FACTORIES:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"unknown network '{name}'.{hint} Valid: {', '.join(names())}")
+    return _FACTORIES[name]
+
+
+@functools.cache
+def get(name: str) -> Network:
+    """The network of that name.
+
+    Raises:
+        UserError: unknown name.
+    """
+    return factory(name)()

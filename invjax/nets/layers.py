@@ -1,0 +1,124 @@
+"""Kinds of layers: small Flax modules on a batch of features [N, H, W, C].
+
+A layer's `geometry` is how far it sees: window, stride and padding in positions of its input.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from invjax.nets import ops
+from invjax.types import Array
+
+
+class Geometry(NamedTuple):
+    """Positions of the input that a position of the output sees: `window` ones, `stride` apart, after `pad`."""
+
+    window: int = 1
+    stride: int = 1
+    pad: int = 0
+
+
+class Conv(nn.Module):
+    """A convolution with bias.
+
+    Attributes:
+        features: output channels.
+        window: side of the kernel.
+        stride, pad, groups: see `ops.conv`.
+    """
+
+    features: int
+    window: int
+    stride: int = 1
+    pad: int = 0
+    groups: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[N, H, W, I] → [N, h, w, features]."""
+        shape = (self.window, self.window, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        turned = self.variable("turned", "kernel", ops.turn, kernel, self.stride, self.groups).value
+        return ops.conv(x, kernel, turned, self.stride, self.pad, self.groups) + bias
+
+    def geometry(self) -> Geometry:
+        """See Geometry."""
+        return Geometry(self.window, self.stride, self.pad)
+
+
+class Dense(nn.Module):
+    """A fully connected layer with bias, on everything flattened as [H, W, C]."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[N, …] → [N, features]."""
+        kernel = self.param("kernel", nn.initializers.he_normal(), (math.prod(x.shape[1:]), self.features))
+        return ops.dense(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,))
+
+
+class Relu(nn.Module):
+    """max(x, 0)."""
+
+    def __call__(self, x: Array) -> Array:
+        """Same shape."""
+        return jnp.maximum(x, 0)
+
+
+class MaxPool(nn.Module):
+    """Max pooling at Caffe's positions."""
+
+    window: int = 3
+    stride: int = 2
+
+    def __call__(self, x: Array) -> Array:
+        """[N, H, W, C] → [N, h, w, C]."""
+        return ops.max_pool(x, self.window, self.stride)
+
+    def geometry(self) -> Geometry:
+        """See Geometry."""
+        return Geometry(self.window, self.stride)
+
+
+class GlobalAverage(nn.Module):
+    """The mean over all positions."""
+
+    def __call__(self, x: Array) -> Array:
+        """[N, H, W, C] → [N, 1, 1, C]."""
+        return ops.average_pool(x)
+
+
+class LocalResponse(nn.Module):
+    """Local response normalisation, Caffe's constants."""
+
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    def __call__(self, x: Array) -> Array:
+        """Same shape."""
+        return ops.local_response(x, self.size, self.alpha, self.beta, self.k)
+
+
+class Dropout(nn.Module):
+    """Does nothing: networks are only looked at, not trained."""
+
+    def __call__(self, x: Array) -> Array:
+        """The same."""
+        return x
+
+
+class Concat(nn.Module):
+    """Channels of several features, one after the other."""
+
+    def __call__(self, *features: Array) -> Array:
+        """[N, H, W, C₁], [N, H, W, C₂] … → [N, H, W, ΣC]."""
+        return jnp.concatenate(features, -1)

@@ -1,0 +1,166 @@
+"""A network: a table of named layers, and a Flax module that computes the ones asked for.
+
+    CAFFENET = Network(chain(("conv1", Conv(96, 11, stride=4)), ("relu1", Relu()), …), InputSpec(…), name="caffenet")
+
+Any layer can be the output; layers that no output depends on are not computed and need no weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from invjax.errors import UserError
+from invjax.nets import ops
+from invjax.nets.layers import Conv, Dense, Geometry, GlobalAverage
+from invjax.types import Array, InputSpec
+
+PICTURE = "picture"  # what the first layer reads
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A named layer and the names of the layers that it reads."""
+
+    name: str
+    op: nn.Module
+    of: tuple[str, ...]
+
+
+def chain(*entries: tuple[Any, ...]) -> tuple[Layer, ...]:
+    """Layers from entries (name, op) that read the entry before, or (name, op, name, …) that read those named."""
+    layers: list[Layer] = []
+    for name, op, *of in entries:
+        layers.append(Layer(name, op, tuple(of) or (layers[-1].name if layers else PICTURE,)))
+    return tuple(layers)
+
+
+class Network(nn.Module):
+    """A network that ends at the layers asked for.
+
+    Attributes:
+        layers: all its layers, each after those it reads.
+        input: what it wants to be shown.
+        outputs: names of the layers wanted; none: the last one.
+    """
+
+    layers: tuple[Layer, ...]
+    input: InputSpec
+    outputs: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(self, images: Array) -> dict[str, Array]:
+        """Features of `outputs` by name, of a batch of images float32 [N, H, W, C]."""
+        values = {PICTURE: images}
+        for layer in self.needed():
+            values[layer.name] = layer.op.copy(name=layer.name)(*(values[name] for name in layer.of))
+        return {name: values[name] for name in self.ends()}
+
+    def ends(self) -> tuple[str, ...]:
+        """Names of the layers wanted."""
+        return self.outputs or (self.layers[-1].name,)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all layers."""
+        return tuple(layer.name for layer in self.layers)
+
+    def until(self, *outputs: str) -> Network:
+        """The same network with other outputs.
+
+        Raises:
+            UserError: a layer that it does not have; the message lists the valid ones and the nearest.
+        """
+        for output in outputs:
+            if output not in self.names():
+                near = difflib.get_close_matches(output, self.names(), n=1)
+                hint = f" Did you mean {near[0]}?" if near else ""
+                raise UserError(f"{self.name} has no layer '{output}'.{hint} Valid: {', '.join(self.names())}")
+        return self.clone(outputs=tuple(outputs))
+
+    def needed(self) -> tuple[Layer, ...]:
+        """The layers that the outputs depend on, in order."""
+        wanted = set(self.ends())
+        for layer in reversed(self.layers):
+            if layer.name in wanted:
+                wanted.update(layer.of)
+        return tuple(layer for layer in self.layers if layer.name in wanted)
+
+    def weighted(self) -> tuple[str, ...]:
+        """Names of the needed layers that have weights."""
+        return tuple(layer.name for layer in self.needed() if isinstance(layer.op, (Conv, Dense)))
+
+    def reach(self) -> dict[str, tuple[int, int]]:
+        """(receptive field, stride) in pixels of each needed layer; what sees the whole picture has a field of 0."""
+        reach = {PICTURE: (1, 1)}
+        for layer in self.needed():
+            fields, strides = zip(*(reach[name] for name in layer.of), strict=True)
+            if isinstance(layer.op, (Dense, GlobalAverage)) or not all(fields):
+                reach[layer.name] = (0, 0)
+                continue
+            step = layer.op.geometry() if hasattr(layer.op, "geometry") else Geometry()
+            reach[layer.name] = (max(fields) + (step.window - 1) * strides[0], strides[0] * step.stride)
+        del reach[PICTURE]
+        return reach
+
+    def turned(self, params: Any) -> Any:
+        """The kernels of the convolutions turned for the gradient (`ops.turn`), to be passed as variables "turned"."""
+        convolutions = {layer.name: layer.op for layer in self.needed() if isinstance(layer.op, Conv)}
+        return {
+            name: {"kernel": ops.turn(params[name]["kernel"], op.stride, op.groups)} for name, op in convolutions.items()
+        }
+
+    def has_dense(self) -> bool:
+        """Whether an output depends on a fully connected layer, which fixes the size of the picture."""
+        return any(isinstance(layer.op, Dense) for layer in self.needed())
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each needed layer's feature, of a picture of the size it was designed for."""
+        return _shapes(self.clone(outputs=tuple(layer.name for layer in self.needed())))[0]
+
+    def parameter_shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Shapes of the weights of the needed layers: kernels [h, w, in / groups, out] or [in, out], biases [out]."""
+        return _shapes(self.clone(outputs=tuple(layer.name for layer in self.needed())))[1]
+
+    def dense_input(self, name: str) -> tuple[int, ...]:
+        """Shape [h, w, c] of the feature that a fully connected layer flattens."""
+        network = self.until(name)
+        return network.shapes()[network.needed()[-1].of[0]]
+
+    def minimum(self) -> int:
+        """Least side of a picture for which every needed layer has a position."""
+        if self.has_dense():
+            return self.input.size
+        return next(side for side in range(1, self.input.size + 1) if self._fits(side))
+
+    def _fits(self, side: int) -> bool:
+        sides = {PICTURE: side}
+        for layer in self.needed():
+            step = layer.op.geometry() if hasattr(layer.op, "geometry") else Geometry()
+            before = sides[layer.of[0]]
+            if before + 2 * step.pad < step.window:
+                return False
+            sides[layer.name] = (before + 2 * step.pad - step.window) // step.stride + 1
+        return True
+
+    def operations(self) -> int:
+        """Multiplications of one forward pass at the size it was designed for, convolutions and dense layers."""
+        shapes, weights = self.shapes(), self.parameter_shapes()
+        return sum(
+            math.prod(weights[name]["kernel"]) * math.prod(shapes[name][:-1]) for name in self.weighted()
+        )
+
+
+@functools.cache
+def _shapes(network: Network) -> tuple[dict[str, Any], dict[str, Any]]:
+    spec = network.input
+    picture = jax.ShapeDtypeStruct((1, spec.size, spec.size, spec.channels), jnp.float32)
+    features, variables = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x), picture)
+    shapes = jax.tree.map(lambda leaf: leaf.shape, variables["params"])
+    return {name: feature.shape[1:] for name, feature in features.items()}, shapes

@@ -1,0 +1,235 @@
+"""What networks are made of, as functions of a batch of features [N, H, W, C] with input gradients that are fast.
+
+XLA's own gradients of strided and grouped convolutions, of max pooling and of local response normalisation are several
+times slower on a CPU than the forward pass; inversion needs the gradient with respect to the input at every step, so
+they are written out here (docs/performance.md). Gradients with respect to weights are XLA's.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from invjax.types import Array
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def conv(x: Array, kernel: Array, turned: Array, stride: int = 1, pad: int = 0, groups: int = 1) -> Array:
+    """Cross-correlation with zeros around the picture, as every deep-learning library calls a convolution.
+
+    Args:
+        x: float32 [N, H, W, I].
+        kernel: float32 [h, w, I / groups, O].
+        turned: `turn(kernel, stride, groups)`; taken as an argument so that it need not be computed at every step.
+        stride: between two positions, both ways.
+        pad: zeros on each side.
+        groups: input and output channels are cut in as many parts, each sees only its own.
+
+    Returns:
+        float32 [N, (H + 2 pad − h) // stride + 1, …, O].
+    """
+    if stride > 1:
+        x, kernel, pad = blocks(x, kernel.shape[0], stride, pad), block_kernel(kernel, stride), 0
+    inputs, kernels = jnp.split(x, groups, -1), jnp.split(kernel, groups, -1)
+    outputs = [
+        _correlate(part, weights, back, pad)
+        for part, weights, back in zip(inputs, kernels, jnp.split(turned, groups, -2), strict=True)
+    ]
+    return outputs[0] if groups == 1 else jnp.concatenate(outputs, -1)
+
+
+def turn(kernel: Array, stride: int = 1, groups: int = 1) -> Array:
+    """The kernel with which the input's gradient is the correlation of the output's.
+
+    Args:
+        kernel: float32 [h, w, I / groups, O].
+        stride, groups: of the convolution.
+
+    Returns:
+        float32 [h, w, O, I / groups]; for stride s, that of `block_kernel`, [⌈h/s⌉, ⌈w/s⌉, O, s² I].
+    """
+    kernel = block_kernel(kernel, stride) if stride > 1 else kernel
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+
+def blocks(x: Array, window: int, stride: int, pad: int) -> Array:
+    """Space to depth: blocks of stride × stride pixels become one position of s² as many channels.
+
+    A convolution of stride s is one of stride 1 over these blocks, whose gradient needs no dilation. What the windows
+    do not reach at the right and bottom is cut off, what they lack (up to a multiple of the stride) is zero.
+    """
+    out = [(side + 2 * pad - window) // stride + 1 for side in x.shape[1:3]]
+    reach = [(count - 1 + -(-window // stride)) * stride for count in out]
+    x = x[:, : reach[0] - pad, : reach[1] - pad]
+    after = [need - pad - side for need, side in zip(reach, x.shape[1:3], strict=True)]
+    x = jnp.pad(x, ((0, 0), (pad, after[0]), (pad, after[1]), (0, 0)))
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // stride, stride, w // stride, stride, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, h // stride, w // stride, stride * stride * c)
+
+
+def block_kernel(kernel: Array, stride: int) -> Array:
+    """The kernel of the same convolution over `blocks`: float32 [⌈h/s⌉, ⌈w/s⌉, s² I, O]."""
+    h, w, i, o = kernel.shape
+    kernel = jnp.pad(kernel, ((0, -h % stride), (0, -w % stride), (0, 0), (0, 0)))
+    h, w = kernel.shape[0] // stride, kernel.shape[1] // stride
+    return kernel.reshape(h, stride, w, stride, i, o).transpose(0, 2, 1, 3, 4, 5).reshape(h, w, -1, o)
+
+
+def _plain(x: Array, kernel: Array, pad: int | tuple[int, int]) -> Array:
+    rows, columns = (pad, pad) if isinstance(pad, int) else pad
+    return lax.conv_general_dilated(x, kernel, (1, 1), ((rows, rows), (columns, columns)), dimension_numbers=LAYOUT)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _correlate(x: Array, kernel: Array, turned: Array, pad: int) -> Array:
+    return _plain(x, kernel, pad)
+
+
+def _correlate_forward(x: Array, kernel: Array, turned: Array, pad: int) -> tuple[Array, tuple[Array, Array, Array]]:
+    return _plain(x, kernel, pad), (x, kernel, turned)
+
+
+def _correlate_backward(pad: int, saved: tuple[Array, Array, Array], g: Array) -> tuple[Array, Array, Array]:
+    x, kernel, turned = saved
+    h, w = kernel.shape[:2]
+    _, to_kernel = jax.vjp(lambda kernel: _plain(x, kernel, pad), kernel)
+    return _plain(g, turned, (h - 1 - pad, w - 1 - pad)), *to_kernel(g), jnp.zeros_like(turned)
+
+
+_correlate.defvjp(_correlate_forward, _correlate_backward)
+
+
+def dense(x: Array, kernel: Array) -> Array:
+    """A fully connected layer without bias: [N, …] flattened, times kernel [in, out]."""
+    return x.reshape(len(x), -1) @ kernel
+
+
+def pooled(side: int, window: int, stride: int, pad: int = 0) -> int:
+    """Positions of Caffe's pooling, which rounds up: the last window may hang over the edge."""
+    count = -(-(side + 2 * pad - window) // stride) + 1
+    return count - (pad > 0 and (count - 1) * stride >= side + pad)
+
+
+def max_pool(x: Array, window: int, stride: int) -> Array:
+    """The greatest value of each window, Caffe's positions; the gradient goes to the first maximum, row by row.
+
+    Args:
+        x: float32 [N, H, W, C].
+        window, stride: in positions.
+
+    Returns:
+        float32 [N, pooled(H), pooled(W), C].
+    """
+    # along rows first, so that of equal maxima the first in reading order is taken, as Caffe does
+    return _max_along(_max_along(x, 2, window, stride), 1, window, stride)
+
+
+def _windows(x: Array, axis: int, window: int, stride: int) -> list[Array]:
+    """The first, second … element of each window along an axis."""
+    count = pooled(x.shape[axis], window, stride)
+    missing = (count - 1) * stride + window - x.shape[axis]
+    if missing > 0:
+        x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), [(0, missing * (a == axis), 0) for a in range(x.ndim)])
+    return [lax.slice_in_dim(x, k, k + (count - 1) * stride + 1, stride, axis) for k in range(window)]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _max_along(x: Array, axis: int, window: int, stride: int) -> Array:
+    return functools.reduce(jnp.maximum, _windows(x, axis, window, stride))
+
+
+def _max_forward(x: Array, axis: int, window: int, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    y = _max_along(x, axis, window, stride)
+    return y, (x, y)
+
+
+def _max_backward(axis: int, window: int, stride: int, saved: tuple[Array, Array], g: Array) -> tuple[Array]:
+    x, y = saved
+    shares, free = [], jnp.ones(y.shape, bool)
+    for part in _windows(x, axis, window, stride):
+        first = free & (part == y)
+        shares.append(jnp.where(first, g, 0))
+        free &= ~first
+    return (_overlap_add(shares, axis, stride, x.shape[axis]),)
+
+
+_max_along.defvjp(_max_forward, _max_backward)
+
+
+def _overlap_add(parts: list[Array], axis: int, stride: int, length: int) -> Array:
+    """Adds the k-th part to positions k, k + stride, …: by phases that interleave, which fuses into one pass."""
+    count = parts[0].shape[axis]
+    longest = count + (len(parts) - 1) // stride
+    phases = []
+    for phase in range(stride):
+        shifted = []
+        for shift, part in enumerate(parts[phase::stride]):
+            config = [(shift, longest - count - shift, 0) if a == axis else (0, 0, 0) for a in range(part.ndim)]
+            shifted.append(lax.pad(part, jnp.zeros((), part.dtype), config))
+        phases.append(sum(shifted) if shifted else jnp.zeros_like(phases[0]))
+    whole = jnp.stack(phases, axis + 1)
+    shape = (*whole.shape[:axis], longest * stride, *whole.shape[axis + 2 :])
+    whole = whole.reshape(shape)
+    missing = max(0, length - shape[axis])
+    if missing:  # a stride that leaves the last positions out of every window
+        whole = lax.pad(whole, jnp.zeros((), whole.dtype), [(0, missing * (a == axis), 0) for a in range(whole.ndim)])
+    return lax.slice_in_dim(whole, 0, length, axis=axis)
+
+
+def average_pool(x: Array) -> Array:
+    """The mean over all positions, [N, 1, 1, C]."""
+    return jnp.mean(x, (1, 2), keepdims=True)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def local_response(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
+    """Local response normalisation across channels: x · (k + α/n Σ x²)^−β over the n channels around each.
+
+    Args:
+        x: float32 [..., C].
+        size: n, odd.
+        alpha, beta, k: Caffe's; α is divided by n. β must be 0.75.
+
+    Returns:
+        float32 [..., C].
+
+    Source: Krizhevsky et al. 2012, section 3.3; Caffe's LRNLayer.
+    """
+    return _local_response_forward(x, size, alpha, beta, k)[0]
+
+
+def _local_response_forward(
+    x: Array, size: int, alpha: float, beta: float, k: float
+) -> tuple[Array, tuple[Array, Array]]:
+    scale = k + (x * x) @ _band(x.shape[-1], size, alpha / size)
+    return x * _power(scale), (x, scale)
+
+
+def _local_response_backward(
+    size: int, alpha: float, beta: float, k: float, saved: tuple[Array, Array], g: Array
+) -> tuple[Array]:
+    x, scale = saved
+    power = _power(scale)
+    spread = (g * x * power / scale) @ _band(x.shape[-1], size, alpha / size)
+    return (g * power - 1.5 * x * spread,)
+
+
+local_response.defvjp(_local_response_forward, _local_response_backward)
+
+
+def _power(scale: Array) -> Array:
+    """scale^−0.75, by square roots: a general power is many times slower."""
+    root = lax.rsqrt(scale)
+    return root * jnp.sqrt(root)
+
+
+def _band(channels: int, size: int, value: float) -> np.ndarray:
+    """[C, C], `value` where two channels are less than size/2 apart."""
+    index = np.arange(channels)
+    return np.where(np.abs(index[:, None] - index) <= size // 2, value, 0).astype(np.float32)
