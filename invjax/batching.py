@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+CORES = os.cpu_count() or 1
 
 
 def one_at_a_time() -> bool:
@@ -32,8 +36,37 @@ def for_each(function: Callable[..., Any], *batches: Any) -> Any:
     """
     if not one_at_a_time():
         return jax.vmap(function)(*batches)
+    return _on_cores(lambda *lane: _stacked([function(*_unstacked(lane))]), 1, batches)
+
+
+def for_groups(function: Callable[..., Any], size: int, *batches: Any) -> Any:
+    """Applies a function of a group of reconstructions to a batch of them, on a CPU: one group per core at a time.
+
+    Args:
+        function: of a group, pytrees whose leaves have a leading axis; calls jitted functions.
+        size: of the groups at most; smaller where all cores would not be busy otherwise. All groups have the same size,
+            the last one being filled up, so that there is one compilation.
+        *batches: its arguments, pytrees whose leaves have a leading axis [batch].
+
+    Returns:
+        Its results, leaves with the same leading axis.
+    """
     count = len(jax.tree.leaves(batches)[0])
-    lanes = [jax.tree.map(lambda leaf, i=i: leaf[i], batches) for i in range(count)]
-    with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:
-        results = list(pool.map(lambda lane: jax.block_until_ready(function(*lane)), lanes))
+    return _on_cores(function, min(size, -(-count // CORES)), batches)
+
+
+def _on_cores(function: Callable[..., Any], size: int, batches: tuple[Any, ...]) -> Any:
+    count = len(jax.tree.leaves(batches)[0])
+    places = [np.minimum(np.arange(first, first + size), count - 1) for first in range(0, count, size)]
+    groups = [jax.tree.map(lambda leaf, place=place: leaf[place], batches) for place in places]
+    with ThreadPoolExecutor(min(len(groups), CORES)) as pool:
+        results = list(pool.map(lambda group: jax.block_until_ready(function(*group)), groups))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *results)
+
+
+def _stacked(results: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+
+def _unstacked(group: Any) -> Any:
+    return jax.tree.map(operator.itemgetter(0), group)

@@ -132,12 +132,21 @@ def advance(method: Method, phi: Representation, problems: Problem, states: Stat
     if not batching.one_at_a_time():
         return _scanned_steps(method, phi, problems, states, steps)
 
+    together = phi.together > 1 and len(states.step) > 1
+
     def stretch(problem: Problem, state: State) -> State:
         for _ in range(steps):  # XLA runs the body of a loop of its own on one CPU thread
-            state = _step(method, phi, problem, state)
+            state = (_steps if together else _step)(method, phi, problem, state)
         return state
 
+    if together:
+        return batching.for_groups(stretch, phi.together, problems, states)
     return batching.for_each(stretch, problems, states)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
+def _steps(method: Method, phi: Representation, problems: Problem, states: State) -> State:
+    return jax.vmap(functools.partial(step, method, phi))(problems, states)
 
 
 @functools.partial(jax.jit, static_argnames=("method", "steps"), donate_argnames="states")

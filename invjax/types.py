@@ -73,6 +73,8 @@ class Representation:
         parts: names and weights of the parts of a feature that is a dict: the objective then is the weighted mean of
             the parts' losses. Empty: one loss over everything.
         lambda_tv: weight of total variation that suits it, unit-norm form.
+        together: reconstructions that share a program on a CPU: more than one where Φ reads more weights than it has
+            work for one picture.
     """
 
     params: Params
@@ -82,6 +84,7 @@ class Representation:
     layer: str = dataclasses.field(metadata={"static": True}, default="")
     parts: tuple[tuple[str, float], ...] = dataclasses.field(metadata={"static": True}, default=())
     lambda_tv: float = dataclasses.field(metadata={"static": True}, default=0.5)
+    together: int = dataclasses.field(metadata={"static": True}, default=1)
 
     def __call__(self, image: Image) -> Feature:
         """Φ(image), float32; the image's shape is checked against `input`."""

@@ -44,8 +44,12 @@ class Conv(nn.Module):
         shape = (self.window, self.window, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        turned = self.variable("turned", "kernel", ops.turn, kernel, self.stride, self.groups).value
-        return ops.conv(x, kernel, turned, self.stride, self.pad, self.groups) + bias
+        prepared = self.variable("prepared", "kernels", self.prepare, kernel)
+        return ops.conv(x, prepared.value, self.window, self.stride, self.pad) + bias
+
+    def prepare(self, kernel: Array) -> tuple[ops.Prepared, ...]:
+        """See `ops.prepare`."""
+        return ops.prepare(kernel, self.stride, self.groups)
 
     def geometry(self) -> Geometry:
         """See Geometry."""
@@ -61,7 +65,12 @@ class Dense(nn.Module):
     def __call__(self, x: Array) -> Array:
         """[N, …] → [N, features]."""
         kernel = self.param("kernel", nn.initializers.he_normal(), (math.prod(x.shape[1:]), self.features))
-        return ops.dense(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,))
+        prepared = self.variable("prepared", "kernels", self.prepare, kernel)
+        return ops.dense(x, prepared.value) + self.param("bias", nn.initializers.zeros, (self.features,))
+
+    def prepare(self, kernel: Array) -> ops.Prepared:
+        """See `ops.prepare_dense`."""
+        return ops.prepare_dense(kernel)
 
 
 class Relu(nn.Module):
@@ -69,7 +78,7 @@ class Relu(nn.Module):
 
     def __call__(self, x: Array) -> Array:
         """Same shape."""
-        return jnp.maximum(x, 0)
+        return nn.relu(x)
 
 
 class MaxPool(nn.Module):

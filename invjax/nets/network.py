@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 
 from invjax.errors import UserError
-from invjax.nets import ops
 from invjax.nets.layers import Conv, Dense, Geometry, GlobalAverage
 from invjax.types import Array, InputSpec
 
@@ -109,11 +108,15 @@ class Network(nn.Module):
         del reach[PICTURE]
         return reach
 
-    def turned(self, params: Any) -> Any:
-        """The kernels of the convolutions turned for the gradient (`ops.turn`), to be passed as variables "turned"."""
-        convolutions = {layer.name: layer.op for layer in self.needed() if isinstance(layer.op, Conv)}
+    def prepare(self, params: Any) -> dict[str, Any]:
+        """What `apply` takes, of the weights of at least the needed layers: they, and the kernels as `ops` likes them.
+
+        Without the collection "prepared", kernels are prepared at every call, with gradients through them.
+        """
+        layers = {layer.name: layer.op for layer in self.needed() if isinstance(layer.op, (Conv, Dense))}
         return {
-            name: {"kernel": ops.turn(params[name]["kernel"], op.stride, op.groups)} for name, op in convolutions.items()
+            "params": {name: params[name] for name in layers},
+            "prepared": {name: {"kernels": op.prepare(params[name]["kernel"])} for name, op in layers.items()},
         }
 
     def has_dense(self) -> bool:
@@ -152,9 +155,7 @@ class Network(nn.Module):
     def operations(self) -> int:
         """Multiplications of one forward pass at the size it was designed for, convolutions and dense layers."""
         shapes, weights = self.shapes(), self.parameter_shapes()
-        return sum(
-            math.prod(weights[name]["kernel"]) * math.prod(shapes[name][:-1]) for name in self.weighted()
-        )
+        return sum(math.prod(weights[name]["kernel"]) * math.prod(shapes[name][:-1]) for name in self.weighted())
 
 
 @functools.cache

@@ -8,53 +8,76 @@ they are written out here (docs/performance.md). Gradients with respect to weigh
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from invjax.nets import winograd
 from invjax.types import Array
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def conv(x: Array, kernel: Array, turned: Array, stride: int = 1, pad: int = 0, groups: int = 1) -> Array:
+class Kernel(NamedTuple):
+    """A kernel of stride 1, [h, w, i, o], and where it may pay, the same for `winograd.correlate`."""
+
+    plain: Array
+    transformed: Array | None
+
+
+class Prepared(NamedTuple):
+    """A kernel, and the one turned for the gradient."""
+
+    kernel: Any
+    turned: Any
+
+
+def prepare(kernel: Array, stride: int = 1, groups: int = 1) -> tuple[Prepared, ...]:
+    """What `conv` computes with: done once, it costs nothing in a step.
+
+    Args:
+        kernel: float32 [h, w, I / groups, O].
+        stride, groups: of the convolution. Only a convolution of stride 1 can have groups.
+
+    Returns:
+        For each group the Kernel [h, w, i, o], and the turned one [h, w, o, i], whose correlation with the output's
+        gradient is the input's. For stride s both are those of `block_kernel`.
+    """
+    assert stride == 1 or groups == 1
+    parts = jnp.split(block_kernel(kernel, stride) if stride > 1 else kernel, groups, -1)
+    return tuple(Prepared(_kernel(part), _kernel(jnp.flip(part, (0, 1)).swapaxes(2, 3))) for part in parts)
+
+
+def _kernel(plain: Array) -> Kernel:
+    transform = jax.default_backend() == "cpu" and winograd.worthwhile(plain.shape)
+    return Kernel(plain, winograd.transform(plain) if transform else None)
+
+
+def conv(x: Array, prepared: tuple[Prepared, ...], window: int, stride: int = 1, pad: int = 0) -> Array:
     """Cross-correlation with zeros around the picture, as every deep-learning library calls a convolution.
 
     Args:
         x: float32 [N, H, W, I].
-        kernel: float32 [h, w, I / groups, O].
-        turned: `turn(kernel, stride, groups)`; taken as an argument so that it need not be computed at every step.
+        prepared: of `prepare(kernel, stride, groups)`; input and output channels are cut in as many parts, each sees
+            only its own.
+        window: side of the kernel.
         stride: between two positions, both ways.
         pad: zeros on each side.
-        groups: input and output channels are cut in as many parts, each sees only its own.
 
     Returns:
-        float32 [N, (H + 2 pad − h) // stride + 1, …, O].
+        float32 [N, (H + 2 pad − window) // stride + 1, …, O].
     """
     if stride > 1:
-        x, kernel, pad = blocks(x, kernel.shape[0], stride, pad), block_kernel(kernel, stride), 0
-    inputs, kernels = jnp.split(x, groups, -1), jnp.split(kernel, groups, -1)
-    outputs = [
-        _correlate(part, weights, back, pad)
-        for part, weights, back in zip(inputs, kernels, jnp.split(turned, groups, -2), strict=True)
-    ]
-    return outputs[0] if groups == 1 else jnp.concatenate(outputs, -1)
-
-
-def turn(kernel: Array, stride: int = 1, groups: int = 1) -> Array:
-    """The kernel with which the input's gradient is the correlation of the output's.
-
-    Args:
-        kernel: float32 [h, w, I / groups, O].
-        stride, groups: of the convolution.
-
-    Returns:
-        float32 [h, w, O, I / groups]; for stride s, that of `block_kernel`, [⌈h/s⌉, ⌈w/s⌉, O, s² I].
-    """
-    kernel = block_kernel(kernel, stride) if stride > 1 else kernel
-    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        x, pad = blocks(x, window, stride, pad), 0
+    inputs = jnp.split(x, len(prepared), -1)
+    turned_pad = -(-window // stride) - 1 - pad
+    outputs = [_correlate(part, *kernels, pad, turned_pad) for part, kernels in zip(inputs, prepared, strict=True)]
+    return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, -1)
 
 
 def blocks(x: Array, window: int, stride: int, pad: int) -> Array:
@@ -81,33 +104,89 @@ def block_kernel(kernel: Array, stride: int) -> Array:
     return kernel.reshape(h, stride, w, stride, i, o).transpose(0, 2, 1, 3, 4, 5).reshape(h, w, -1, o)
 
 
-def _plain(x: Array, kernel: Array, pad: int | tuple[int, int]) -> Array:
-    rows, columns = (pad, pad) if isinstance(pad, int) else pad
-    return lax.conv_general_dilated(x, kernel, (1, 1), ((rows, rows), (columns, columns)), dimension_numbers=LAYOUT)
+def _plain(x: Array, kernel: Kernel, pad: int) -> Array:
+    if kernel.transformed is not None and math.prod(x.shape[1:3]) <= winograd.MOST_POSITIONS:
+        return winograd.correlate(x, kernel.transformed, pad)
+    return lax.conv_general_dilated(x, kernel.plain, (1, 1), ((pad, pad), (pad, pad)), dimension_numbers=LAYOUT)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _correlate(x: Array, kernel: Array, turned: Array, pad: int) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _correlate(x: Array, kernel: Kernel, turned: Kernel, pad: int, turned_pad: int) -> Array:
     return _plain(x, kernel, pad)
 
 
-def _correlate_forward(x: Array, kernel: Array, turned: Array, pad: int) -> tuple[Array, tuple[Array, Array, Array]]:
-    return _plain(x, kernel, pad), (x, kernel, turned)
+def _correlate_forward(x: Any, kernel: Any, turned: Any, pad: int, turned_pad: int) -> tuple[Array, Any]:
+    return _plain(x.value, _values(kernel), pad), _kept(x, kernel, turned)
 
 
-def _correlate_backward(pad: int, saved: tuple[Array, Array, Array], g: Array) -> tuple[Array, Array, Array]:
-    x, kernel, turned = saved
-    h, w = kernel.shape[:2]
-    _, to_kernel = jax.vjp(lambda kernel: _plain(x, kernel, pad), kernel)
-    return _plain(g, turned, (h - 1 - pad, w - 1 - pad)), *to_kernel(g), jnp.zeros_like(turned)
+def _correlate_backward(pad: int, turned_pad: int, saved: Any, g: Array) -> tuple[Array, Any, None]:
+    turned, for_kernel = saved
+    return _plain(g, turned, turned_pad), _to_kernel(functools.partial(_plain, pad=pad), for_kernel, g), None
 
 
-_correlate.defvjp(_correlate_forward, _correlate_backward)
+_correlate.defvjp(_correlate_forward, _correlate_backward, symbolic_zeros=True)
 
 
-def dense(x: Array, kernel: Array) -> Array:
-    """A fully connected layer without bias: [N, …] flattened, times kernel [in, out]."""
-    return x.reshape(len(x), -1) @ kernel
+def _values(argument: Any) -> Any:
+    """The arrays of an argument of a forward pass, which comes with marks of what is differentiated."""
+    return jax.tree.map(lambda leaf: leaf.value, argument, is_leaf=lambda leaf: hasattr(leaf, "perturbed"))
+
+
+def _kept(x: Any, kernel: Any, turned: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a backward pass needs: the input only where somebody differentiates the kernel, which inversion does not."""
+    marks = jax.tree.leaves(kernel, is_leaf=lambda leaf: hasattr(leaf, "perturbed"))
+    return _values(turned), (x.value, _values(kernel)) if any(mark.perturbed for mark in marks) else ()
+
+
+def _to_kernel(product: Callable[[Array, Any], Array], for_kernel: tuple[Any, ...], g: Array) -> Any:
+    """The gradient of a kernel, None where nobody asks for it."""
+    if not for_kernel:
+        return None
+    x, kernel = for_kernel
+    return jax.vjp(functools.partial(product, x), kernel)[1](g)[0]
+
+
+def prepare_dense(kernel: Array) -> Prepared:
+    """What `dense` computes with: done once, it costs nothing in a step.
+
+    On a CPU, rows are multiplied with halves of the kernel, each stored so that products run along memory: for few rows
+    XLA packs a plain matrix first, which takes several times as long as reading it.
+
+    Args:
+        kernel: float32 [in, out].
+
+    Returns:
+        The kernel as [parts, out, in / parts], and the turned one as [parts, in, out / parts].
+    """
+    parts = 2 if jax.default_backend() == "cpu" and not any(side % 2 for side in kernel.shape) else 1
+    return Prepared(*(matrix.reshape(len(matrix), parts, -1).swapaxes(0, 1) for matrix in (kernel.T, kernel)))
+
+
+def dense(x: Array, prepared: Prepared) -> Array:
+    """A fully connected layer without bias: [N, …] flattened, times the kernel of `prepare_dense`."""
+    return _product(x.reshape(len(x), -1), *prepared)
+
+
+def _rows(x: Array, kernel: Array) -> Array:
+    parts, _, size = kernel.shape
+    return lax.dot_general(kernel, x.reshape(-1, parts, size), (((2,), (2,)), ((0,), (1,)))).sum(0).T
+
+
+@jax.custom_vjp
+def _product(x: Array, kernel: Array, turned: Array) -> Array:
+    return _rows(x, kernel)
+
+
+def _product_forward(x: Any, kernel: Any, turned: Any) -> tuple[Array, Any]:
+    return _rows(x.value, kernel.value), _kept(x, kernel, turned)
+
+
+def _product_backward(saved: Any, g: Array) -> tuple[Array, Any, None]:
+    turned, for_kernel = saved
+    return _rows(g, turned), _to_kernel(_rows, for_kernel, g), None
+
+
+_product.defvjp(_product_forward, _product_backward, symbolic_zeros=True)
 
 
 def pooled(side: int, window: int, stride: int, pad: int = 0) -> int:
@@ -166,7 +245,7 @@ def _overlap_add(parts: list[Array], axis: int, stride: int, length: int) -> Arr
     """Adds the k-th part to positions k, k + stride, …: by phases that interleave, which fuses into one pass."""
     count = parts[0].shape[axis]
     longest = count + (len(parts) - 1) // stride
-    phases = []
+    phases: list[Array] = []
     for phase in range(stride):
         shifted = []
         for shift, part in enumerate(parts[phase::stride]):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from invjax import nets
 from invjax.errors import UserError
-from invjax.types import Feature, Image, Params, Representation
+from invjax.types import Array, Feature, Image, Params, Representation
 
 Layers: TypeAlias = str | Sequence[str] | Mapping[str, float]
 
@@ -24,7 +24,8 @@ class NetworkFeature:
 
     def __call__(self, params: Params, image: Image) -> Feature:
         """One feature [h, w, c] or [c]; of several outputs a dict of them by name."""
-        features = {name: batch[0] for name, batch in self.network.apply(params, image[None]).items()}
+        batches: dict[str, Array] = self.network.apply(params, image[None])  # type: ignore[assignment]
+        features = {name: batch[0] for name, batch in batches.items()}
         return features if len(features) > 1 else features[self.network.ends()[0]]
 
 
@@ -72,13 +73,14 @@ def build(
         fixed=truncated.has_dense(),
     )
     return Representation(
-        params={"params": params, "turned": truncated.turned(params)},
+        params=truncated.prepare(params),
         apply=NetworkFeature(truncated),
         name=truncated.name or "network",
         input=spec,
         layer=describe(dict(parts)),
         parts=parts if len(parts) > 1 else (),
         lambda_tv=suitable_lambda_tv(truncated),
+        together=8 if truncated.has_dense() else 1,
     )
 
 
@@ -118,8 +120,8 @@ def suitable_lambda_tv(truncated: nets.Network) -> float:
     """The paper's weight of total variation for layers that see as far as this one.
 
     The paper (CVPR 2015, section 5.2) takes 0.5 for conv1 to relu2 of CaffeNet, 5 for pool2 to relu4 and 50 for conv5
-    to fc8; their receptive fields are 11 to 51, 67 to 131, and 163 pixels and more. Other networks get the weight of the
-    CaffeNet layer with such a field.
+    to fc8; their receptive fields are 11 to 51, 67 to 131, and 163 pixels and more. Other networks get the weight of
+    the CaffeNet layer with such a field.
     """
     reach = truncated.reach()
     fields = [reach[name][0] for name in truncated.ends()]
