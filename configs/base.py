@@ -15,9 +15,16 @@ def get_config() -> ConfigDict:
 
     # What to invert
     config.images = ()  # files, folders of pictures or glob patterns; relative to where the command runs
-    config.size = 227  # side in pixels: shortest side scaled to it, middle square taken; 0: the picture as it is
+    config.features = ()  # instead of images: files of features to be inverted, .npy, .npz, HDF5 or MATLAB's .mat
+    config.features_layout = "hwc"  # axes of a feature with positions in these files: hwc or chw
+    config.size = config_dict.placeholder(
+        int
+    )  # side in pixels: shortest side scaled to it, middle square taken; 0: the
+    # picture as it is; what the representation was designed for: 227, some networks 224
     config.representations = ("hog",)  # one or more of `invjax representations`
-    config.layers = ()  # of a network (there is none yet): HOG and DSIFT have no layers
+    config.layers = ()  # of a network: each gives reconstructions of its own; "relu2+0.5*relu5" is two at once
+    config.weights = ""  # of a network: a name of `invjax weights list`, a file, or random; those of the network's name
+    config.weights_seed = 0  # of random weights
     config.options = ConfigDict()  # options of the representations, by name
     config.options.cell = config_dict.placeholder(int)  # side of a cell in pixels; HOG 8, DSIFT 5
     config.options.orientations = config_dict.placeholder(int)  # HOG 9 (undirected), DSIFT 8 (full circle)
@@ -26,7 +33,8 @@ def get_config() -> ConfigDict:
     # How many reconstructions: images × representations × lambda_tv × restarts
     config.restarts = 1  # starts from different noise
     config.seed = 0  # of the noise; a restart's noise depends on seed, picture name and its own number only
-    config.lambda_tv = (0.5,)  # weights of total variation, unit-norm form; each gives reconstructions of its own
+    config.lambda_tv = ()  # weights of total variation, unit-norm form; each gives reconstructions of its own; the
+    # paper's: 0.5 for HOG, DSIFT and first layers, then 5, then 50
 
     # What to minimise
     config.loss = "euclidean"  # euclidean, l1 or inner_product

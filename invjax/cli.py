@@ -1,10 +1,11 @@
-"""The command line: invjax invert, run, report, representations."""
+"""The command line: invjax invert, run, report, representations, weights."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import inspect
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -65,19 +66,23 @@ def _fail(message: str, code: int) -> int:
 
 
 def _parser(version: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog="invjax", description="See what HOG and SIFT remember of a picture.")
+    parser = _Parser(prog="invjax", description="See what HOG, SIFT and CNN layers remember of a picture.")
     parser.add_argument("--version", action="version", version=f"invjax {version}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     invert = commands.add_parser("invert", help="invert one representation of one or more pictures")
-    invert.add_argument("photos", nargs="+", metavar="PHOTO", help="file, folder or pattern")
+    source = invert.add_mutually_exclusive_group(required=True)
+    source.add_argument("photos", nargs="*", default=(), metavar="PHOTO", help="file, folder or pattern")
+    source.add_argument("--features", nargs="+", default=(), metavar="FILE", help="instead: .npy, .npz, HDF5 or .mat")
+    invert.add_argument("--features-layout", choices=("hwc", "chw"), help="axes in these files (hwc)")
     invert.add_argument("--representation", required=True, metavar="NAME", help="see `invjax representations`")
-    invert.add_argument("--layer", default="", help="of a network")
+    invert.add_argument("--layer", default="", metavar="L", help="of a network, see `invjax representations NETWORK`")
+    invert.add_argument("--weights", metavar="W", help="of a network: see `invjax weights list`, a file, or random")
     invert.add_argument("--restarts", type=int, help="reconstructions per picture (1)")
     invert.add_argument("--steps", type=int, help="gradient steps (the recipe's)")
     invert.add_argument("--recipe", choices=("fast", "paper"), help="fast (default) or the paper's")
-    invert.add_argument("--lambda-tv", type=float, metavar="X", help="weight of total variation (0.5)")
-    invert.add_argument("--size", type=int, help="side in pixels, 0: as it is (227)")
+    invert.add_argument("--lambda-tv", type=float, metavar="X", help="weight of total variation (the paper's)")
+    invert.add_argument("--size", type=int, help="side in pixels, 0: as it is (227 or the network's)")
     invert.add_argument("--seed", type=int, help="of the noise (0)")
     invert.add_argument("--stretch", action="store_true", help="also save pictures stretched to the full range")
     invert.add_argument("--out", required=True, type=Path, metavar="DIR", help="run directory")
@@ -97,7 +102,27 @@ def _parser(version: str) -> argparse.ArgumentParser:
     listing = commands.add_parser("representations", help="list the representations, or describe one")
     listing.add_argument("name", nargs="?", metavar="NAME")
     listing.set_defaults(command=_representations)
+
+    _add_weights(commands.add_parser("weights", help="list, fetch or import weights of networks"))
     return parser
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    listing = actions.add_parser("list", help="list the published weights, and what is in the cache")
+    listing.set_defaults(command=_list_weights)
+
+    fetch = actions.add_parser("fetch", help="download and convert published weights")
+    fetch.add_argument("name", metavar="NAME", help="see `invjax weights list`")
+    fetch.add_argument("--url", default="", help="another address of the same file")
+    fetch.set_defaults(command=_fetch_weights)
+
+    convert = actions.add_parser("import", help="convert a file: Caffe, MatConvNet, PyTorch, .npz or .safetensors")
+    convert.add_argument("file", metavar="FILE")
+    convert.add_argument("--network", required=True, metavar="NAME", help="what the weights are for")
+    convert.add_argument("--name", default="", help="what to call them (as the network)")
+    convert.add_argument("--colours", default="", choices=("rgb", "bgr"), help="order, where the file does not tell")
+    convert.set_defaults(command=_import_weights)
 
 
 def _invert(options: argparse.Namespace) -> None:
@@ -105,10 +130,10 @@ def _invert(options: argparse.Namespace) -> None:
     from invjax.experiment.run import run
 
     config = configs.default()
-    config.images = tuple(options.photos)
+    config.images, config.features = tuple(options.photos), tuple(options.features)
     config.representations = (options.representation,)
     config.layers = (options.layer,) if options.layer else ()
-    for field in ("restarts", "steps", "recipe", "size", "seed", "stretch"):
+    for field in ("restarts", "steps", "recipe", "size", "seed", "stretch", "features_layout", "weights"):
         if getattr(options, field) is not None:
             config[field] = getattr(options, field)
     if options.lambda_tv is not None:
@@ -130,8 +155,11 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _representations(options: argparse.Namespace) -> None:
-    from invjax import representations
+    from invjax import nets, representations
 
+    if options.name in nets.names():
+        _describe(options.name)
+        return
     if options.name:
         make = representations.factory(options.name)
         print(f"{options.name}{inspect.signature(make, eval_str=True)}\n\n{inspect.getdoc(make)}")
@@ -139,3 +167,48 @@ def _representations(options: argparse.Namespace) -> None:
     for name in representations.names():
         summary = (inspect.getdoc(representations.factory(name)) or "").splitlines()[0]
         print(f"{name:12} {summary}")
+
+
+def _describe(name: str) -> None:
+    """The layers of a network."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from invjax import nets
+    from invjax.representations.networks import suitable_lambda_tv
+
+    network = nets.get(name)
+    weights = sum(math.prod(shape) for layer in network.parameter_shapes().values() for shape in layer.values())
+    print(f"{inspect.getdoc(nets.factory(name))}\n{weights:,} weights; pictures of {network.input.size} pixels\n")
+    table = Table("layer", "feature", "sees, px", "stride", "λ_V", box=None, header_style="", pad_edge=False)
+    for layer, (field, stride) in network.until(*network.names()).reach().items():
+        shape = "×".join(map(str, network.shapes()[layer]))
+        far = (str(field), str(stride)) if field else ("all", "")
+        table.add_row(layer, shape, *far, f"{suitable_lambda_tv(network.until(layer)):g}")
+    Console(highlight=False, width=100).print(table)
+
+
+def _list_weights(_: argparse.Namespace) -> None:
+    from invjax import weights
+
+    for entry in weights.ENTRIES:
+        size = f"{entry.size:.0f} MB" if entry.size else "size unknown"
+        state = "cached" if weights.stored(entry.name).exists() else "not cached"
+        print(f"{entry.name:20} {entry.network:12} {size:13} {state:11} licence: {entry.licence}")
+        print(f"    {entry.url}\n    {entry.hash}")
+    published = {entry.name for entry in weights.ENTRIES}
+    for path in sorted(weights.cache().glob("*.safetensors")):
+        if path.stem not in published:
+            print(f"{path.stem:20} imported: {path}")
+
+
+def _fetch_weights(options: argparse.Namespace) -> None:
+    from invjax import weights
+
+    print(weights.fetch(options.name, options.url))
+
+
+def _import_weights(options: argparse.Namespace) -> None:
+    from invjax import nets, weights
+
+    print(weights.import_file(options.file, nets.get(options.network), options.name, options.colours))

@@ -45,8 +45,8 @@ class InputSpec:
             )
         if self.fixed and shape[:2] != (self.size, self.size):
             raise UserError(
-                f"{name} needs pictures of {self.size}×{self.size} pixels, got {shape[0]}×{shape[1]}: its fully connected "
-                "layers have weights for one size only; layers before them take any"
+                f"{name} needs pictures of {self.size}×{self.size} pixels, got {shape[0]}×{shape[1]}: its fully "
+                "connected layers have weights for one size only; layers before them take any"
             )
         if min(shape[:2]) < self.minimum:
             raise UserError(
@@ -75,6 +75,7 @@ class Representation:
         lambda_tv: weight of total variation that suits it, unit-norm form.
         together: reconstructions that share a program on a CPU: more than one where Φ reads more weights than it has
             work for one picture.
+        source: where its weights came from.
     """
 
     params: Params
@@ -85,6 +86,7 @@ class Representation:
     parts: tuple[tuple[str, float], ...] = dataclasses.field(metadata={"static": True}, default=())
     lambda_tv: float = dataclasses.field(metadata={"static": True}, default=0.5)
     together: int = dataclasses.field(metadata={"static": True}, default=1)
+    source: str = dataclasses.field(metadata={"static": True}, default="")
 
     def __call__(self, image: Image) -> Feature:
         """Φ(image), float32; the image's shape is checked against `input`."""

@@ -24,7 +24,8 @@ def refused(capsys, *arguments):
     [
         ([], "COMMAND"),
         (["frobnicate"], "frobnicate"),
-        (["invert"], "PHOTO, --representation, --out"),
+        (["invert"], "--representation, --out"),
+        (["invert", "--representation", "hog", "--out", "x"], "one of the arguments PHOTO --features is required"),
         (["invert", "a.png", "--representation", "hog", "--out", "x", "--restarts", "many"], "many"),
         (["invert", "a.png", "--representation", "hog", "--out", "x", "--bogus", "1"], "--bogus"),
         (["run", "nowhere.py", "--workdir", "x"], "nowhere.py: no such config file"),

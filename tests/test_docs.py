@@ -1,4 +1,4 @@
-"""The code that README.md and CONTRIBUTING.md print does what they say."""
+"""The code that README.md, CONTRIBUTING.md and docs/ print does what they say."""
 
 import re
 from pathlib import Path
@@ -58,6 +58,31 @@ def test_the_snippet_of_the_readme(tmp_path, monkeypatch):
     exec(snippet.replace("size=227", "size=32"), names)
     assert names["out"].relative_error.shape == (4,)
     assert Image.open("cat_from_hog.png").size == (32, 32)
+
+
+def test_the_networks_of_the_documentation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(blobs(80)).save("cat.jpg")
+    vit, nnx, function, parts = blocks("docs/custom_networks.md")
+    names = {}
+    exec(vit.replace("192", "32").replace("restarts=2", "steps=40"), names)
+    assert names["out"].relative_error[0] < 0.3
+    assert Image.open("cat_from_vit.png").size == (64, 64)
+    for block, shape in ((nnx, (32, 32, 16)), (function, (64, 64, 3))):
+        exec(block, names)
+        assert names["phi"].feature_shape((64, 64, 3)) == shape
+    exec(parts, names)
+    assert names["phi"].feature_shape((64, 64, 1)) == {"hog": (8, 8, 27), "dsift": (3, 3, 128)}
+
+
+def test_features_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(recipes, "FAST", recipes.Recipe("fast", 3, "adam", 8.0, "cosine"))
+    np.save("hog.npy", np.random.default_rng(0).random((3, 8, 8, 27)))
+    [snippet] = blocks("docs/given_features.md")
+    names = {}
+    exec(snippet, names)
+    assert len(names["others"]) == 2 and names["out"].images.shape == (1, 64, 64, 1)
 
 
 def test_every_representation_is_in_the_readme():

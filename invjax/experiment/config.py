@@ -13,8 +13,9 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from invjax import losses, optimizers, recipes, representations
+from invjax import features, losses, nets, optimizers, recipes, representations
 from invjax.errors import UserError
+from invjax.representations.networks import parse_layers
 
 RECIPES = (*recipes.names(), "custom")
 LARGEST = float(np.finfo(np.float32).max)
@@ -97,7 +98,7 @@ def check(config: ConfigDict) -> None:
     for name, value in _flat(config):
         finite = not isinstance(value, float) or abs(value) <= LARGEST
         _need(finite, config, name, "a finite number")
-    for field in ("images", "representations", "layers"):
+    for field in ("images", "features", "representations", "layers"):
         _need(all(isinstance(name, str) for name in config[field]), config, field, "names, as text")
     for field in ("representations", "layers"):
         config[field] = tuple(name.strip() for names in config[field] for name in names.split(","))
@@ -105,12 +106,26 @@ def check(config: ConfigDict) -> None:
     _need(len(config.representations) > 0, config, "representations", "one or more of `invjax representations`")
     for name in config.representations:
         representations.factory(name)
-    for name in config.layers:
-        raise UserError(f"config.layers: {', '.join(config.representations)} has no layers, got '{name}'")
+    for name in config.representations if config.layers else ():
+        if name not in nets.names():
+            raise UserError(f"config.layers: {name} has no layers, got '{config.layers[0]}'")
+        for layer in config.layers:
+            nets.get(name).until(*parse_layers(layer))
+    if config.weights and not set(config.representations) & set(nets.names()):
+        raise UserError(f"config.weights: {', '.join(config.representations)} has no weights, got '{config.weights}'")
+    _need(0 <= config.weights_seed < 2**32, config, "weights_seed", "a whole number from 0 to 2³²−1")
     _need(config.recipe in RECIPES, config, "recipe", f"one of {', '.join(RECIPES)}")
     _need(config.loss in losses.names(), config, "loss", f"one of {', '.join(losses.names())}")
     _need(config.restarts >= 1, config, "restarts", "at least 1")
-    _need(config.size >= 0, config, "size", "a number of pixels, or 0 to leave the picture as it is")
+    _need(not (config.images and config.features), config, "features", "left out where there are config.images")
+    _need(config.features_layout in features.LAYOUTS, config, "features_layout", "hwc or chw")
+    _need(config.size != 0 or not config.features, config, "size", "the pictures' size in pixels for given features")
+    _need(
+        config.size is None or config.size >= 0,
+        config,
+        "size",
+        "a number of pixels, or 0 to leave the picture as it is",
+    )
     _need(config.steps is None or config.steps >= 1, config, "steps", "at least 1")
     _need(config.every >= 1, config, "every", "at least 1")
     _need(config.batch_size is None or config.batch_size >= 1, config, "batch_size", "at least 1")
@@ -122,7 +137,7 @@ def check(config: ConfigDict) -> None:
     _need(config.checkpoint_seconds >= 0, config, "checkpoint_seconds", "at least 0")
     weights = config.lambda_tv
     numbers = all(type(weight) in (int, float) and 0 <= weight <= LARGEST for weight in weights)
-    _need(len(weights) > 0 and numbers, config, "lambda_tv", "one or more finite numbers, at least 0")
+    _need(numbers, config, "lambda_tv", "finite numbers, at least 0, or none for what suits the layer")
     names = {f"{weight:g}" for weight in weights}  # as in the names of files
     _need(len(names) == len(weights), config, "lambda_tv", "numbers that differ in six digits")
     if config.recipe == "custom":

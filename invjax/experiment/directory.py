@@ -4,7 +4,7 @@ config.json       the config; another one is refused
 environment.json  versions, device and command of the last start
 results.csv       one row per finished reconstruction; a row is there only when its files are
 history.jsonl     one line per reconstruction: the objective's terms along the way
-images/NAME/      original.png and, per reconstruction, .png to look at and .npz with the exact numbers
+images/NAME/      original.png, if any, and, per reconstruction, .png to look at and .npz with the exact numbers
 checkpoints/      the batch in flight, while running
 report.html       a page of all this
 """
@@ -37,7 +37,7 @@ COLUMNS = (
     *("image", "representation", "layer", "recipe", "lambda_tv", "lambda_alpha", "seed", "restart", "steps"),
     *("status", "relative_error", "normalized_error", "psnr", "ssim", "seconds", "picture"),
 )
-FREE = ("images", "batch_size", "checkpoint_seconds")  # fields that may change; pictures are compared themselves
+FREE = ("images", "features", "batch_size", "checkpoint_seconds")  # may change; the pictures themselves are compared
 PACKAGES = ("invjax", "jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "scikit-image")
 
 Row = dict[str, Any]
@@ -53,7 +53,7 @@ class RunDirectory:
         command: what was typed.
 
     Raises:
-        UserError: the folder is in use, belongs to another config or other pictures, or holds something else.
+        UserError: the folder is in use, belongs to another config, pictures or features, or holds something else.
         OSError: it cannot be written.
     """
 
@@ -154,7 +154,9 @@ def _refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, 
     before = _read_json(path / "pictures.json")
     changed = [name for name in {**before, **pictures} if before.get(name) != pictures.get(name)]
     if changed:
-        raise UserError(f"{path}: was made of other pictures: {', '.join(changed)} differ; choose another folder")
+        raise UserError(
+            f"{path}: was made of other pictures or features: {', '.join(changed)} differ; choose another folder"
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import images, inversion, metrics, optimizers, recipes, representations
+from invjax import features, images, inversion, metrics, nets, optimizers, recipes, representations
 from invjax.errors import UserError
+from invjax.representations.networks import networks
 from invjax.types import Feature, Representation
 
 
@@ -51,7 +52,8 @@ class Job:
         steps: gradient steps.
         recipe: name of the recipe.
         rows: the reconstructions, in order.
-        originals: float32 [pictures, H, W, C], what phi was shown.
+        image_shape: [H, W, C] of the pictures to be found.
+        originals: float32 [pictures, H, W, C], what phi was shown; None where the features come from elsewhere.
         targets: phi of them, NumPy, leading axis pictures.
         pairwise_distance: mean distance between targets, NaN for a single picture.
         seed: of the noise.
@@ -63,19 +65,15 @@ class Job:
     steps: int
     recipe: str
     rows: tuple[Reconstruction, ...]
-    originals: np.ndarray
+    image_shape: tuple[int, int, int]
+    originals: np.ndarray | None
     targets: Feature
     pairwise_distance: float
     seed: int
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """[H, W, C]."""
-        return self.originals.shape[1:]
-
-    @property
     def names(self) -> dict[int, str]:
-        """Names of the pictures, by their place in `originals`."""
+        """Names of the pictures, by their place in `targets`."""
         return {row.picture: row.image for row in self.rows}
 
     def problems(self, rows: Sequence[Reconstruction]) -> inversion.Problem:
@@ -100,20 +98,25 @@ def find_pictures(patterns: tuple[str, ...]) -> list[Picture]:
         UserError: nothing given, nothing there, or a folder without pictures.
     """
     if not patterns:
-        raise UserError("no pictures: set config.images to files, folders or patterns")
+        raise UserError("no pictures: set config.images to files, folders or patterns, or config.features")
     paths: dict[Path, Path] = {}
     for path in itertools.chain.from_iterable(map(_expand, patterns)):
         paths.setdefault(path.resolve(), path)
     names: dict[str, Path] = {}
     for path in paths.values():
-        if not path.name.isprintable():
-            raise UserError(f"{str(path)!r}: a file name of unprintable letters; rename the file")
-        name, count = path.stem, 1
-        while name in names:  # cat.jpg and cat.png, or the same name in two folders
-            count += 1
-            name = f"{path.stem}-{count}"
-        names[name] = path
+        names[_name(path, path.stem, names)] = path
     return [Picture(name, path) for name, path in names.items()]
+
+
+def _name(path: Path, stem: str, taken: Container[str]) -> str:
+    """A name that is not taken: there may be cat.jpg and cat.png, or the same name in two folders."""
+    if not path.name.isprintable():
+        raise UserError(f"{str(path)!r}: a file name of unprintable letters; rename the file")
+    name, count = stem, 1
+    while name in taken:
+        count += 1
+        name = f"{stem}-{count}"
+    return name
 
 
 def _expand(pattern: str) -> list[Path]:
@@ -139,12 +142,18 @@ def _is_picture(path: Path) -> bool:
 
 
 def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
-    """What tells the pictures of one run from those of another: a hash of the pixels by name."""
-    return {
-        name: hashlib.sha256(job.originals[place].tobytes()).hexdigest()
+    """What tells the pictures, features and weights of one run from those of another: hashes by name."""
+    weights = {f"weights of {job.phi.name}": job.phi.source for job in jobs if job.phi.source}
+    return weights | {
+        name if job.originals is not None else f"{name} {job.phi.name} {job.phi.layer}".rstrip(): _hash(job, place)
         for job in jobs
         for place, name in job.names.items()
     }
+
+
+def _hash(job: Job, place: int) -> str:
+    arrays = jax.tree.leaves(job.targets) if job.originals is None else [job.originals]
+    return hashlib.sha256(b"".join(array[place].tobytes() for array in arrays)).hexdigest()
 
 
 def load_pictures(pictures: list[Picture], phi: Representation, size: int) -> list[np.ndarray]:
@@ -173,51 +182,90 @@ def compute_features(phi: Representation, pictures: Iterable[np.ndarray]) -> lis
 
 
 def make_jobs(config: ConfigDict) -> list[Job]:
-    """Everything a checked config asks for, with pictures read and features computed.
+    """Everything a checked config asks for, with pictures read and features computed, or features read.
 
     Raises:
-        UserError: a picture or a representation's option cannot be used.
+        UserError: a picture, a file of features or a representation's option cannot be used.
     """
-    pictures = find_pictures(config.images)
-    phis = [_representation(config, name) for name in config.representations]
+    pictures = [] if config.features else find_pictures(config.images)
+    phis = [phi for name in config.representations for phi in _representations(config, name)]
+    if config.features:
+        return [_job_of_features(config, phi) for phi in phis]
     return [job for phi in phis for job in _jobs_of(config, phi, pictures)]
 
 
-def _representation(config: ConfigDict, name: str) -> Representation:
+def _representations(config: ConfigDict, name: str) -> list[Representation]:
+    """One for each layer, of a network."""
     options = {option: value for option, value in config.options.items() if value is not None}
-    return representations.get(name, **options)
+    if name not in nets.names():
+        return [representations.get(name, **options)]
+    if options:
+        raise UserError(f"config.options.{next(iter(options))}: {name} has no such option")
+    return networks(name, config.layers or ("",), config.weights, config.weights_seed)
 
 
 def _jobs_of(config: ConfigDict, phi: Representation, pictures: list[Picture]) -> Iterator[Job]:
     """One job for each size of picture."""
-    loaded, recipe = load_pictures(pictures, phi, config.size), _recipe(config, phi)
+    size = phi.input.size if config.size is None else config.size
+    loaded = load_pictures(pictures, phi, size)
     for shape in dict.fromkeys(image.shape for image in loaded):
         chosen = [(picture, image) for picture, image in zip(pictures, loaded, strict=True) if image.shape == shape]
-        features = compute_features(phi, [image for _, image in chosen])
-        for (picture, _), feature in zip(chosen, features, strict=True):
+        found = compute_features(phi, [image for _, image in chosen])
+        for (picture, _), feature in zip(chosen, found, strict=True):
             try:
                 inversion.check_target(phi, feature, shape)
             except UserError as error:
                 raise UserError(f"{picture.path}: {error}") from None
-        targets = jax.tree.map(lambda *leaves: np.stack(leaves), *features)
-        method, weights, steps = recipes.prepare(phi, shape, recipe, **_settings(config))
-        yield Job(
-            phi=phi,
-            method=method,
-            weights=weights,
-            steps=steps,
-            recipe=recipe.name,
-            rows=tuple(
-                Reconstruction(index, picture.name, float(weight), restart)
-                for index, (picture, _) in enumerate(chosen)
-                for weight in config.lambda_tv
-                for restart in range(config.restarts)
-            ),
-            originals=np.stack([image for _, image in chosen]),
-            targets=targets,
-            pairwise_distance=metrics.mean_pairwise_distance(targets),
-            seed=config.seed,
-        )
+        names = [picture.name for picture, _ in chosen]
+        yield _job(config, phi, names, found, shape, np.stack([image for _, image in chosen]))
+
+
+def _job_of_features(config: ConfigDict, phi: Representation) -> Job:
+    """The job of features that were computed elsewhere."""
+    size = config.size or phi.input.size
+    shape = (size, size, phi.input.channels)
+    found: dict[str, Feature] = {}
+    for path in map(Path, config.features):
+        arrays = features.read_features(path)
+        try:
+            items = features.match(arrays, phi.feature_shape(shape), config.features_layout, phi.layer)
+            for item in items:
+                inversion.check_target(phi, item, shape)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        for index, item in enumerate(items):
+            found[_name(path, f"{path.stem}-{index}" if len(items) > 1 else path.stem, found)] = item
+    return _job(config, phi, list(found), list(found.values()), shape)
+
+
+def _job(
+    config: ConfigDict,
+    phi: Representation,
+    names: list[str],
+    found: list[Feature],
+    shape: tuple[int, int, int],
+    originals: np.ndarray | None = None,
+) -> Job:
+    recipe, targets = _recipe(config, phi), jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+    method, weights, steps = recipes.prepare(phi, shape, recipe, **_settings(config))
+    return Job(
+        phi=phi,
+        method=method,
+        weights=weights,
+        steps=steps,
+        recipe=recipe.name,
+        rows=tuple(
+            Reconstruction(index, name, float(weight), restart)
+            for index, name in enumerate(names)
+            for weight in config.lambda_tv or (phi.lambda_tv,)
+            for restart in range(config.restarts)
+        ),
+        image_shape=shape,
+        originals=originals,
+        targets=targets,
+        pairwise_distance=metrics.mean_pairwise_distance(targets),
+        seed=config.seed,
+    )
 
 
 def _settings(config: ConfigDict) -> dict[str, Any]:

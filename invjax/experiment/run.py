@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import shlex
 import signal
 import sys
@@ -138,7 +139,7 @@ def _record(batch: Batch, result: inversion.Inversion, seconds: float, directory
     job, rows, histories = batch.job, [], []
     features, norms = compute_features(job.phi, result.images), np.linalg.norm(metrics.flat(job.targets), axis=1)
     for index, reconstruction in enumerate(batch.rows):
-        image, original = result.images[index], job.originals[reconstruction.picture]
+        image = result.images[index]
         target = jax.tree.map(lambda leaf, which=reconstruction.picture: leaf[which], job.targets)
         stem = _stem(job, reconstruction)
         _save_picture(directory.path / stem, image, metrics.error_map(features[index], target), job, stretch)
@@ -154,14 +155,21 @@ def _record(batch: Batch, result: inversion.Inversion, seconds: float, directory
                 "status": result.status[index],
                 "relative_error": relative_error,
                 "normalized_error": metrics.normalized_error(relative_error, norm, job.pairwise_distance),
-                "psnr": metrics.psnr(image, original, job.phi.input),
-                "ssim": metrics.ssim(image, original, job.phi.input),
                 "seconds": seconds / len(batch.rows),
                 "picture": f"{stem}.png",
             }
+            | _likeness(job, reconstruction, image)
         )
         histories.append({k: v if k == "step" else v[index] for k, v in result.history.items()})
     directory.add(rows, histories)
+
+
+def _likeness(job: Job, reconstruction: Reconstruction, image: np.ndarray) -> Row:
+    """Measures in pixels, which need an original."""
+    if job.originals is None:
+        return {"psnr": math.nan, "ssim": math.nan}
+    original = job.originals[reconstruction.picture]
+    return {measure.__name__: measure(image, original, job.phi.input) for measure in (metrics.psnr, metrics.ssim)}
 
 
 def _key(job: Job, reconstruction: Reconstruction) -> Row:
@@ -181,6 +189,8 @@ def _stem(job: Job, row: Reconstruction) -> str:
 
 
 def _save_originals(job: Job, workdir: Path) -> None:
+    if job.originals is None:
+        return
     for index, name in job.names.items():
         images.save_image(workdir / "images" / name / "original.png", job.originals[index], job.phi.input)
 

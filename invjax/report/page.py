@@ -62,11 +62,19 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The restarts of one picture and one representation; `curves` are (term, inside of an <svg>)."""
+    """The restarts of one picture and one representation.
+
+    Attributes:
+        image: name of the picture.
+        label: what was inverted.
+        original: None where the features came without a picture.
+        cells: the restarts.
+        curves: (term, inside of an <svg>).
+    """
 
     image: str
     label: str
-    original: Shot
+    original: Shot | None
     cells: list[Cell]
     curves: list[tuple[str, str]]
 
@@ -173,7 +181,7 @@ def _group(run: Run, label: str, rows: list[Row], thumbnails: bool) -> Group:
     return Group(
         image=image,
         label=label,
-        original=_shot(run, _original(image), thumbnails),
+        original=None if run.config.get("features") else _shot(run, _original(image), thumbnails),
         cells=[_cell(run, row, thumbnails) for row in rows],
         curves=_curves(run, rows, f"curve-{run.rows.index(rows[0])}"),
     )
@@ -225,7 +233,7 @@ def _title(rows: list[Row]) -> str:
 def _summary(run: Run) -> list[tuple[str, str]]:
     """The run in a few words, as (name, value)."""
     factors = {
-        "picture": len({row.image for row in run.rows}),
+        "feature" if run.config.get("features") else "picture": len({row.image for row in run.rows}),
         "representation": len({(row.representation, row.layer) for row in run.rows}),
         "weight": len({row.lambda_tv for row in run.rows}),
         "restart": len({row.restart for row in run.rows}),

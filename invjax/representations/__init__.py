@@ -7,10 +7,18 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from invjax import nets
 from invjax.errors import UserError
+from invjax.representations.compose import concat, flatten, mask
+from invjax.representations.custom import from_function
 from invjax.representations.dsift import dsift
 from invjax.representations.hog import hog, hog_uoctti, hogb
+from invjax.representations.linen import from_flax
+from invjax.representations.networks import layer_of
+from invjax.representations.nnx import from_nnx
 from invjax.types import Representation
+
+__all__ = ["concat", "factory", "flatten", "from_flax", "from_function", "from_nnx", "get", "mask", "names"]
 
 # A new representation is one factory in its own file, and its name here.
 _FACTORIES: dict[str, Callable[..., Representation]] = {
@@ -18,6 +26,7 @@ _FACTORIES: dict[str, Callable[..., Representation]] = {
     "hogb": hogb,
     "dsift": dsift,
     "hog_uoctti": hog_uoctti,
+    **{name: layer_of(name) for name in nets.names()},
 }
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from invjax import nets
+from invjax import weights as store
 from invjax.errors import UserError
 from invjax.types import Array, Feature, Image, Params, Representation
 
@@ -43,44 +46,58 @@ def network(name: str, layer: Layers = "", weights: str = "", seed: int = 0) -> 
     Raises:
         UserError: no such layer, or no such weights.
     """
-    from invjax import weights as store  # which knows of file formats that most runs do not need
+    return networks(name, [layer], weights, seed)[0]
 
+
+def layer_of(name: str) -> Callable[..., Representation]:
+    """`network` of one name, with the docstring of the network itself."""
+    factory = functools.partial(network, name)
+    factory.__doc__ = f"{nets.factory(name).__doc__}\n{(network.__doc__ or '').partition('.')[2]}"
+    return factory
+
+
+def networks(name: str, layers: Sequence[Layers], weights: str = "", seed: int = 0) -> list[Representation]:
+    """Several representations of one network that share the arrays of its weights; arguments as in `network`."""
     whole = nets.get(name)
-    parts = parse_layers(layer) or {whole.names()[-1]: 1.0}
-    truncated = whole.until(*parts)
-    loaded = store.load(truncated, weights, seed, only=truncated.weighted())
-    return build(truncated, loaded.params, loaded.mean, tuple(parts.values()))
+    chosen = [parse_layers(layer) or {whole.names()[-1]: 1.0} for layer in layers]
+    union = whole.until(*dict.fromkeys(itertools.chain(*chosen)))
+    loaded = store.load(union, weights, seed, only=union.weighted())
+    variables = union.prepare(jax.tree.map(jnp.asarray, loaded.params))
+    return [build(whole.until(*parts), variables, loaded.mean, parts, loaded.source) for parts in chosen]
 
 
 def build(
-    truncated: nets.Network, params: Params, mean: Sequence[float] | None = None, weights: Sequence[float] = ()
+    network: nets.Network,
+    variables: Params,
+    mean: Sequence[float] | None = None,
+    parts: Mapping[str, float] | None = None,
+    source: str = "",
 ) -> Representation:
-    """The representation of a network's outputs with given parameters.
+    """The representation of a network's outputs with given weights.
 
     Args:
-        truncated: a network, `nets.get("caffenet").until("relu5")`.
-        params: {layer: {"kernel", "bias"}} as `truncated.parameter_shapes()` has them; more layers do no harm.
+        network: that ends where it should, `nets.get("caffenet").until("relu5")`.
+        variables: `network.prepare({layer: {"kernel", "bias"}})`; more layers do no harm.
         mean: per channel, grey levels; default the network's.
-        weights: of several outputs in the objective; default equal.
+        parts: the outputs and their weights in the objective; default equal.
+        source: where the weights came from, for the record.
     """
-    outputs = truncated.ends()
-    parts = tuple(zip(outputs, weights or [1.0] * len(outputs), strict=True))
-    params = {name: jax.tree.map(jnp.asarray, params[name]) for name in truncated.weighted()}
-    spec = dataclasses.replace(
-        truncated.input,
-        mean=tuple(map(float, mean or truncated.input.mean)),
-        minimum=truncated.minimum(),
-        fixed=truncated.has_dense(),
-    )
+    parts = parts or dict.fromkeys(network.ends(), 1.0)
     return Representation(
-        params=truncated.prepare(params),
-        apply=NetworkFeature(truncated),
-        name=truncated.name or "network",
-        input=spec,
-        layer=describe(dict(parts)),
-        parts=parts if len(parts) > 1 else (),
-        lambda_tv=suitable_lambda_tv(truncated),
-        together=8 if truncated.has_dense() else 1,
+        params={kind: {name: arrays[name] for name in network.weighted()} for kind, arrays in variables.items()},
+        apply=NetworkFeature(network),
+        name=network.name or "network",
+        input=dataclasses.replace(
+            network.input,
+            mean=tuple(map(float, mean or network.input.mean)),
+            minimum=network.minimum(),
+            fixed=network.has_dense(),
+        ),
+        layer=describe(parts),
+        parts=tuple(parts.items()) if len(parts) > 1 else (),
+        lambda_tv=suitable_lambda_tv(network),
+        together=8 if network.has_dense() else 1,
+        source=source,
     )
 
 
@@ -116,15 +133,15 @@ def describe(parts: Mapping[str, float]) -> str:
     return "+".join(name if weight == 1 else f"{weight:g}*{name}" for name, weight in parts.items())
 
 
-def suitable_lambda_tv(truncated: nets.Network) -> float:
+def suitable_lambda_tv(network: nets.Network) -> float:
     """The paper's weight of total variation for layers that see as far as this one.
 
     The paper (CVPR 2015, section 5.2) takes 0.5 for conv1 to relu2 of CaffeNet, 5 for pool2 to relu4 and 50 for conv5
     to fc8; their receptive fields are 11 to 51, 67 to 131, and 163 pixels and more. Other networks get the weight of
     the CaffeNet layer with such a field.
     """
-    reach = truncated.reach()
-    fields = [reach[name][0] for name in truncated.ends()]
+    reach = network.reach()
+    fields = [reach[name][0] for name in network.ends()]
     if not all(fields) or max(fields) >= 147:
         return 50.0
     return 0.5 if max(fields) < 59 else 5.0

@@ -52,7 +52,7 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path):
 
 def test_other_pictures_are_refused_by_name(tmp_path):
     opened(tmp_path)
-    with pytest.raises(UserError, match="other pictures: a, b differ"):
+    with pytest.raises(UserError, match="other pictures or features: a, b differ"):
         opened(tmp_path, pictures={"a": "changed", "b": "new"})
 
 

@@ -1,0 +1,14 @@
+"""Weights of networks: where they are published, how files of others are read, and the cache of converted ones.
+
+    invjax weights fetch squeezenet          # or: weights.fetch("squeezenet")
+    weights.load(nets.get("squeezenet"))     # Weights(params, mean, source)
+
+In the cache and in memory weights are {layer: {"kernel": float32, "bias": float32}} as `Network.parameter_shapes` has
+them, for RGB pictures of 0..255 minus a mean per channel.
+"""
+
+from invjax.weights.catalog import ENTRIES, Entry
+from invjax.weights.download import fetch
+from invjax.weights.store import Weights, cache, import_file, load, stored
+
+__all__ = ["ENTRIES", "Entry", "Weights", "cache", "fetch", "import_file", "load", "stored"]

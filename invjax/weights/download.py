@@ -1,0 +1,118 @@
+"""Downloads published weights."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pooch
+import requests
+from tqdm import tqdm
+
+from invjax import nets
+from invjax.errors import UserError
+from invjax.weights import catalog
+from invjax.weights.store import cache, import_file, stored
+
+_TIMEOUT = 30  # seconds without a byte
+_CHUNK = 2**16  # bytes; less than this is lost when a download breaks off
+
+
+def fetch(name: str, url: str = "") -> Path:
+    """Downloads, verifies and converts published weights, unless they are in the cache.
+
+    An interrupted download goes on where it stopped when the server can do that.
+
+    Args:
+        name: of the catalog.
+        url: another address of the same file.
+
+    Returns:
+        The file in the cache.
+
+    Raises:
+        UserError: unknown name, no connection, another file than the published one, or another process at it.
+        OSError: the cache cannot be written.
+    """
+    entry = catalog.get(name)
+    url = url or entry.url
+    target = stored(entry.name)
+    with _lock(cache() / f".{entry.name}.lock"):
+        if not target.exists():
+            file = _download(url, entry)
+            import_file(file, nets.get(entry.network), entry.name, source=url)
+            file.unlink()
+    return target
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Keeps other processes out; the system unlocks when the process ends, however it does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{path}: another process is fetching this: wait for it") from None
+        yield
+
+
+def _download(url: str, entry: catalog.Entry) -> Path:
+    """The published file, in the cache."""
+    part = cache() / f"{entry.name}.part"
+
+    def downloader(url: str, place: str, _: object) -> None:
+        _resume(url, part)
+        part.replace(place)
+
+    pooch.get_logger().setLevel(logging.WARNING)  # the bar says it all
+    try:
+        file = pooch.retrieve(url, entry.hash, f"{entry.name}.download", cache(), downloader=downloader)
+    except UserError:
+        raise
+    except ValueError as error:  # of pooch: "SHA1 hash of … does not match …: expected … but got …. Deleted …"
+        what = str(error).partition(". ")[0]
+        raise UserError(f"{url}: {what}; the download is deleted: try again, or --url with another address") from None
+    return Path(file)
+
+
+def _resume(url: str, part: Path) -> None:
+    """Downloads what is missing of a file."""
+    try:
+        while not _append(url, part):
+            part.unlink()
+    except requests.RequestException as error:
+        reason = " ".join(str(error).split()).rpartition(": ")[2].partition("', ")[0].strip("()'\" ")
+        kept = part.stat().st_size if part.exists() else 0
+        what = f"no connection ({reason:.100})" + (f", {kept / 1e6:.1f} MB are kept for the next time" if kept else "")
+        raise UserError(f"{url}: {what}: try again, or --url with another address") from None
+    except OSError as error:
+        error.filename = error.filename or str(part)  # a failed write does not know its file
+        raise
+
+
+def _append(url: str, part: Path) -> bool:
+    """One request for the rest of a file; false where the server has no such rest."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        if have and response.status_code == requests.codes.requested_range_not_satisfiable:
+            return False
+        if not response.ok:
+            what = f"the server says {response.status_code} {response.reason}"
+            raise UserError(f"{url}: {what}: try --url with another address, or import a file")
+        if response.status_code != requests.codes.partial_content:
+            have = 0  # the server starts over
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None)
+        with part.open("ab" if have else "wb") as file, bar:
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and part.stat().st_size != total:
+        raise requests.ConnectionError("the connection closed early")
+    return True
