@@ -62,7 +62,8 @@ def of_parts(loss: Loss, parts: tuple[tuple[str, float], ...]) -> Loss:
     total = sum(weight for _, weight in parts)
 
     def mean(feature: Feature, target: Feature) -> Array:
-        return sum(weight / total * loss(feature[name], target[name]) for name, weight in parts)
+        terms = (weight / total * loss(feature[name], target[name]) for name, weight in parts)
+        return sum(terms, start=jnp.zeros(()))
 
     return mean
 

@@ -251,7 +251,7 @@ def _overlap_add(parts: list[Array], axis: int, stride: int, length: int) -> Arr
         for shift, part in enumerate(parts[phase::stride]):
             config = [(shift, longest - count - shift, 0) if a == axis else (0, 0, 0) for a in range(part.ndim)]
             shifted.append(lax.pad(part, jnp.zeros((), part.dtype), config))
-        phases.append(sum(shifted) if shifted else jnp.zeros_like(phases[0]))
+        phases.append(functools.reduce(jnp.add, shifted) if shifted else jnp.zeros_like(phases[0]))
     whole = jnp.stack(phases, axis + 1)
     shape = (*whole.shape[:axis], longest * stride, *whole.shape[axis + 2 :])
     whole = whole.reshape(shape)

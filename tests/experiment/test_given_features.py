@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from invjax import UserError, cli
+from invjax import UserError, cli, representations
 from invjax.experiment import config as configs
 from invjax.experiment import plan
 from invjax.experiment.run import run
@@ -119,6 +119,19 @@ def test_layout_and_layers_by_name(given, tmp_path):
     np.savez(path, hog=np.moveaxis(ASTRONAUT, -1, 0)[None])
     [job] = plan.make_jobs(given)
     np.testing.assert_array_equal(job.targets[0], ASTRONAUT)
+
+
+def test_layers_of_a_network_take_the_arrays_of_their_names(given, tmp_path):
+    shape = representations.get("caffenet", layer="relu1", weights="random").feature_shape((64, 64, 3))
+    arrays = {name: np.random.default_rng(seed).random((2, *shape)) for seed, name in enumerate(("conv1", "relu1"))}
+    np.savez(tmp_path / "two.npz", **{name: np.moveaxis(array, -1, 1) for name, array in arrays.items()})
+    given.features, given.features_layout = (str(tmp_path / "two.npz"),), "chw"
+    given.representations, given.weights, given.layers = ("caffenet",), "random", ("relu1", "conv1", "conv1+0.5*relu1")
+    relu1, conv1, both = (job.targets for job in plan.make_jobs(given))
+    np.testing.assert_array_equal(relu1, arrays["relu1"].astype(np.float32))
+    np.testing.assert_array_equal(conv1, arrays["conv1"].astype(np.float32))
+    np.testing.assert_array_equal(both["relu1"], relu1)
+    np.testing.assert_array_equal(both["conv1"], conv1)
 
 
 def test_a_run_goes_on_with_the_same_features_only(given, tmp_path):
