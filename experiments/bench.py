@@ -238,7 +238,7 @@ def observed(rows: Iterator[Row]) -> Iterator[Row]:
         row = next(rows, None)
         if row is None:
             return
-        others = max(0.0, elsewhere() - before) / (time.perf_counter() - since) / (os.cpu_count() or 1)
+        others = np.maximum(0, elsewhere() - before) / (time.perf_counter() - since) / (os.cpu_count() or 1)
         yield row | ({"others": others} if np.isfinite(others) else {})
 
 

@@ -71,7 +71,7 @@ def _reader(path: Path) -> Callable[[Path, int], Arrays]:
         return _npz
     if h5py.is_hdf5(path):
         return _matlab_hdf5 if head.startswith(b"MATLAB 7.3") else _hdf5
-    if head[matlab.HEADER - 4 :] in matlab.ENDINGS:
+    if matlab.is_matlab(head):
         return _matlab
     raise UserError("not a file of features: .npy, .npz, HDF5 and MATLAB's .mat are read")
 
@@ -141,7 +141,9 @@ def _datasets(file: h5py.File, limit: int) -> list[tuple[str, h5py.Dataset]]:
 
 
 def _matlab(path: Path, limit: int) -> Arrays:
-    return matlab.arrays(path.read_bytes(), limit)
+    for name, value in matlab.variables(path.read_bytes(), limit):
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            yield name, value
 
 
 def match(arrays: Mapping[str, np.ndarray], expected: Any, layout: str = "hwc", layer: str = "") -> list[Feature]:

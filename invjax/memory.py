@@ -41,10 +41,10 @@ def bytes_per_reconstruction(
 
     problem = jax.tree.map(lambda leaf: leaf[0], problems)
 
-    def first_step(problem: inversion.Problem) -> inversion.State:
+    def first_step(phi: Representation, problem: inversion.Problem) -> inversion.State:
         return inversion.step(method, phi, problem, inversion.start(method, problem, image_shape))
 
-    costs = jax.jit(first_step).lower(problem).cost_analysis()
+    costs = jax.jit(first_step).lower(phi, problem).cost_analysis()
     return int(costs["bytes accessed"]) if costs else device_memory()
 
 

@@ -44,8 +44,8 @@ class Conv(nn.Module):
         shape = (self.window, self.window, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        prepared = self.variable("prepared", "kernels", self.prepare, kernel)
-        return ops.conv(x, prepared.value, self.window, self.stride, self.pad) + bias
+        prepared: tuple[ops.Prepared, ...] = self.get_variable("prepared", "kernels") or self.prepare(kernel)
+        return ops.conv(x, prepared, self.window, self.stride, self.pad) + bias
 
     def prepare(self, kernel: Array) -> tuple[ops.Prepared, ...]:
         """See `ops.prepare`."""
@@ -65,8 +65,8 @@ class Dense(nn.Module):
     def __call__(self, x: Array) -> Array:
         """[N, …] → [N, features]."""
         kernel = self.param("kernel", nn.initializers.he_normal(), (math.prod(x.shape[1:]), self.features))
-        prepared = self.variable("prepared", "kernels", self.prepare, kernel)
-        return ops.dense(x, prepared.value) + self.param("bias", nn.initializers.zeros, (self.features,))
+        prepared: ops.Prepared = self.get_variable("prepared", "kernels") or self.prepare(kernel)
+        return ops.dense(x, prepared) + self.param("bias", nn.initializers.zeros, (self.features,))
 
     def prepare(self, kernel: Array) -> ops.Prepared:
         """See `ops.prepare_dense`."""

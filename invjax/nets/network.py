@@ -137,7 +137,7 @@ class Network(nn.Module):
         return network.shapes()[network.needed()[-1].of[0]]
 
     def minimum(self) -> int:
-        """Least side of a picture for which every needed layer has a position."""
+        """Least side of a picture for which every needed layer has a window that does not hang over the edge."""
         if self.has_dense():
             return self.input.size
         return next(side for side in range(1, self.input.size + 1) if self._fits(side))

@@ -192,9 +192,10 @@ def power_of_ten(value: float) -> str:
 
 
 def _inside(svg: str, prefix: str) -> str:
-    """What lies between <svg> and </svg>, without names of groups, and with ids that no other figure has."""
+    """What lies between <svg> and </svg>, without names of groups and fonts, and with ids that no other figure has."""
     body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*"', "<g", body)
+    body = re.sub(r'font-family: [^;"]*; | transform="rotate\(-0 [^"]*"', "", body)  # half of it, and no use
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", body)
     return body.replace(INK, "currentColor").replace(GRID, "var(--line)")

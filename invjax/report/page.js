@@ -1,3 +1,8 @@
+// A picture is in the page once; where it appears again, it is taken from there.
+for (const image of document.querySelectorAll("img[data-of]")) {
+  image.src = document.querySelector(`#${image.dataset.of} img`).src;
+}
+
 // The lightbox: a picture beside its original and its error map; arrow keys go through the restarts.
 const box = document.getElementById("lightbox");
 let cells = [];

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import jinja2
 
 from invjax.files import write_atomically
-from invjax.report import figures, rundir
-from invjax.report.rundir import Row, Run
+from invjax.report import figures, layers, rundir
+from invjax.report.rundir import Row, Run, grouped
 
 WHOLE_BYTES = 4 << 20  # pictures of more than that in all are thumbnails, linked to their files
 OPEN_CURVES = 6  # with more groups than that, loss curves are folded away
@@ -40,11 +40,13 @@ class Shot:
     """A picture of the run on the page; the rest is None when its file is missing or damaged.
 
     Attributes:
-        shown: what the page holds of it.
+        id: its place on the page.
+        shown: what the page holds of it, once.
         link: URL of its file, relative to the page.
         full: `link` where the page holds a thumbnail only.
     """
 
+    id: str
     shown: figures.Picture | None = None
     link: str | None = None
     full: str | None = None
@@ -111,12 +113,16 @@ def render(run: Run) -> str:
         HTML.
     """
     label = _labels(run.rows)
-    images = _grouped(run.rows, lambda row: row.image)
-    by_image = {image: _grouped(rows, label) for image, rows in images.items()}
-    thumbnails = _picture_bytes(run, by_image) > WHOLE_BYTES
+    images = grouped(run.rows, lambda row: row.image)
+    thumbnails = _picture_bytes(run) > WHOLE_BYTES
+    cells = {row: _cell(run, row, f"shot-{number}", thumbnails) for number, row in enumerate(run.rows)}
+    originals = {image: _original(run, image, f"original-{number}", thumbnails) for number, image in enumerate(images)}
     sections = {
-        image: [_group(run, name, rows, thumbnails) for name, rows in groups.items()]
-        for image, groups in by_image.items()
+        image: [
+            _group(run, name, originals[image], [cells[row] for row in group])
+            for name, group in grouped(rows, label).items()
+        ]
+        for image, rows in images.items()
     }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -131,8 +137,12 @@ def render(run: Run) -> str:
         summary=_summary(run),
         warnings=run.warnings,
         sections=sections,
+        sheets=layers.sheets(run.rows),
+        originals=originals,
+        cells=cells,
+        layer_tables=layers.tables(run.rows),
         open_curves=sum(map(len, sections.values())) <= OPEN_CURVES,
-        table=_grouped(run.rows, label),
+        table=grouped(run.rows, label),
         config=flat(run.config),
         environment=flat(run.environment),
         color_bar=figures.color_bar(),
@@ -145,17 +155,9 @@ def render(run: Run) -> str:
     )
 
 
-def _grouped(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
-    """Rows by key, keys in the order of their first row."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return groups
-
-
 def _labels(rows: list[Row]) -> Callable[[Row], str]:
     """How to call what was inverted: the weight of total variation only matters where there are several."""
-    several = len({str(row.lambda_tv) for row in rows}) > 1
+    several = len({row.weight for row in rows}) > 1
 
     def label(row: Row) -> str:
         name = f"{row.representation} {row.layer}".strip()
@@ -164,43 +166,40 @@ def _labels(rows: list[Row]) -> Callable[[Row], str]:
     return label
 
 
-def _original(image: str) -> str:
-    return f"images/{image}/original.png"
-
-
-def _picture_bytes(run: Run, by_image: dict[str, dict[str, list[Row]]]) -> int:
-    """Size of all pictures of the page, each as often as it appears."""
-    names = [row.picture for row in run.rows]
-    names += [_original(image) for image, groups in by_image.items() for _ in groups]
+def _picture_bytes(run: Run) -> int:
+    """Size of all pictures of the page."""
+    names = {row.picture for row in run.rows} | {_original_path(row.image) for row in run.rows}
     return sum(path.stat().st_size for path in map(run.locate, names) if path)
 
 
-def _group(run: Run, label: str, rows: list[Row], thumbnails: bool) -> Group:
-    rows = sorted(rows, key=lambda row: row.restart)
-    image = rows[0].image
-    return Group(
-        image=image,
-        label=label,
-        original=None if run.config.get("features") else _shot(run, _original(image), thumbnails),
-        cells=[_cell(run, row, thumbnails) for row in rows],
-        curves=_curves(run, rows, f"curve-{run.rows.index(rows[0])}"),
-    )
+def _original_path(image: str) -> str:
+    return f"images/{image}/original.png"
 
 
-def _cell(run: Run, row: Row, thumbnails: bool) -> Cell:
-    shot = _shot(run, row.picture, thumbnails)
+def _original(run: Run, image: str, place: str, thumbnails: bool) -> Shot | None:
+    return None if run.config.get("features") else _shot(run, _original_path(image), place, thumbnails)
+
+
+def _group(run: Run, label: str, original: Shot | None, cells: list[Cell]) -> Group:
+    cells = sorted(cells, key=lambda cell: cell.row.restart)
+    rows = [cell.row for cell in cells]
+    return Group(rows[0].image, label, original, cells, _curves(run, rows, f"curve-{cells[0].shot.id}"))
+
+
+def _cell(run: Run, row: Row, place: str, thumbnails: bool) -> Cell:
+    shot = _shot(run, row.picture, place, thumbnails)
     arrays = row.picture.removesuffix(".png") + ".npz"
     error_map = _decoded(run, arrays, "its error map is not shown", figures.error_map)
     return Cell(row, figures.color(row.restart), shot, error_map)
 
 
-def _shot(run: Run, name: str, thumbnails: bool) -> Shot:
+def _shot(run: Run, name: str, place: str, thumbnails: bool) -> Shot:
     shown = _decoded(run, name, "it is not shown", lambda data: figures.picture(data, thumbnails))
     path = run.locate(name)
     if shown is None or path is None:
-        return Shot()
+        return Shot(place)
     link = quote(path.relative_to(run.workdir.resolve()).as_posix())
-    return Shot(shown, link, link if thumbnails else None)
+    return Shot(place, shown, link, link if thumbnails else None)
 
 
 def _decoded(run: Run, name: str, loss: str, decode: Callable[[bytes], T]) -> T | None:
@@ -232,10 +231,11 @@ def _title(rows: list[Row]) -> str:
 
 def _summary(run: Run) -> list[tuple[str, str]]:
     """The run in a few words, as (name, value)."""
+    inverted = grouped(run.rows, lambda row: (row.representation, row.layer))
     factors = {
         "feature" if run.config.get("features") else "picture": len({row.image for row in run.rows}),
-        "representation": len({(row.representation, row.layer) for row in run.rows}),
-        "weight": len({row.lambda_tv for row in run.rows}),
+        "layer" if all(row.layer for row in run.rows) else "representation": len(inverted),
+        "weight": max(len({row.weight for row in rows}) for rows in inverted.values()),  # a layer may have its own
         "restart": len({row.restart for row in run.rows}),
     }
     planned = math.prod(factors.values())

@@ -7,9 +7,9 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from invjax.errors import UserError
 
 Key = tuple[str, str, str, str, int]  # image, representation, layer, lambda_tv, restart
 History = dict[str, np.ndarray]  # "step" and the terms of the objective, float64 [points]
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +42,25 @@ class Row:
     picture: str
 
     @property
+    def weight(self) -> str:
+        """λ_TV as a name."""
+        return _weight(self.lambda_tv)
+
+    @property
     def key(self) -> Key:
         """What names this reconstruction in history.jsonl."""
-        return self.image, self.representation, self.layer, _weight(self.lambda_tv), self.restart
+        return self.image, self.representation, self.layer, self.weight, self.restart
 
 
 COLUMNS = {field.name: str(field.type) for field in dataclasses.fields(Row)}
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], K]) -> dict[K, list[Row]]:
+    """Rows by key, keys in the order of their first row."""
+    groups: dict[K, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import math
 import zipfile
 from pathlib import Path
 
+from invjax import matlab
 from invjax.errors import UserError
 from invjax.weights import arrays, caffe, matconvnet, pytorch
 from invjax.weights.found import Found, one_line
@@ -39,7 +40,7 @@ def _read(path: Path) -> Found:
         return pytorch.read(path) if is_torch else arrays.read_npz(path)
     if head.startswith(pytorch.LEGACY_MAGIC):
         return pytorch.read(path)
-    if head.startswith(b"MATLAB 5.0 MAT-file"):
+    if matlab.is_matlab(head):
         return matconvnet.read(path)
     if b"\x89HDF\r\n\x1a\n" in (head[:8], head[512:]):
         raise UserError("HDF5, which is not read: in MATLAB save it with '-v7', elsewhere as .npz")

@@ -1,0 +1,232 @@
+"""Operations and their written-out gradients against definitions in NumPy, in float64."""
+
+import jax
+import numpy as np
+import pytest
+
+from invjax.nets import ops
+
+from .common import (
+    convolved,
+    convolved_gradients,
+    max_pooled,
+    max_pooled_gradient,
+    normalised,
+    relative,
+    seeded,
+)
+
+CLOSE = 5e-6  # of the greatest value: what float32 leaves of sums of thousands of products
+QUICKLY = {"xla_backend_optimization_level": 0}  # every case is compiled, to be used once
+prepare = jax.jit(ops.prepare, static_argnums=(1, 2), compiler_options=QUICKLY)
+ON_A_CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="how kernels are prepared on a CPU")
+# (height, width), channels in and out, window, stride, pad, groups
+CONVOLUTIONS = [
+    ((27, 30), (3, 5), 11, 4, 0, 1),  # conv1 of CaffeNet
+    ((28, 25), (3, 4), 11, 4, 2, 1),  # of torchvision's AlexNet
+    ((16, 13), (3, 4), 7, 2, 0, 1),  # of SqueezeNet
+    ((9, 10), (4, 6), 5, 2, 1, 1),  # conv2 of VGG-M
+    ((8, 7), (4, 6), 5, 1, 2, 2),  # of CaffeNet
+    ((6, 7), (6, 9), 3, 1, 1, 3),
+    ((5, 3), (2, 3), 3, 1, 0, 1),
+    ((6, 5), (4, 3), 1, 1, 0, 1),
+    ((6, 5), (4, 3), 1, 1, 1, 1),  # conv_final of SqueezeNet: positions that see nothing
+    ((11, 12), (2, 3), 2, 3, 0, 1),  # windows with gaps between them
+    ((11, 9), (2, 3), 4, 3, 3, 1),
+    ((11, 11), (1, 1), 11, 4, 0, 1),
+]
+WINOGRAD = [
+    ((8, 8), (64, 64), 3, 1, 1, 1),
+    ((5, 9), (48, 96), 3, 1, 1, 1),
+    ((3, 4), (64, 64), 3, 1, 0, 1),
+    ((6, 5), (128, 128), 3, 1, 1, 2),
+    ((7, 8), (64, 72), 5, 1, 2, 1),
+    ((8, 6), (64, 64), 5, 1, 0, 1),
+]
+
+
+def numbers(case, count):
+    """Pictures, kernel and the output's gradient."""
+    (height, width), (inputs, outputs), window, stride, pad, groups = case
+    x, kernel = seeded(count, height, width, inputs), seeded(window, window, inputs // groups, outputs, seed=1)
+    rows, columns = ((side + 2 * pad - window) // stride + 1 for side in (height, width))
+    return x, kernel, seeded(count, rows, columns, outputs, seed=2)
+
+
+def double(*arrays):
+    return [array.astype(np.float64) for array in arrays]
+
+
+def value_and_pulled_back(function, x, g):
+    value, pull_back = jax.vjp(function, x)
+    return value, pull_back(g)[0]
+
+
+def one_by_one(function, x, g):
+    """Value and input gradient of each picture alone, by vmap, as inversion needs them."""
+    both = jax.vmap(lambda x, g: value_and_pulled_back(function, x[None], g[None]))
+    value, gradient = jax.jit(both, compiler_options=QUICKLY)(x, g)
+    return value[:, 0], gradient[:, 0]
+
+
+# --- convolutions ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS + WINOGRAD, ids=str)
+def test_convolution_and_input_gradient(case):
+    *_, window, stride, pad, groups = case
+    x, kernel, g = numbers(case, 3)
+    prepared = prepare(kernel, stride, groups)
+    value, gradient = one_by_one(lambda x: ops.conv(x, prepared, window, stride, pad), x, g)
+    assert relative(value, convolved(*double(x, kernel), stride, pad, groups)) < CLOSE
+    assert relative(gradient, convolved_gradients(*double(x, kernel, g), stride, pad, groups)[0]) < CLOSE
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS[::4] + WINOGRAD[1::3], ids=str)
+def test_kernel_gradient(case):
+    *_, window, stride, pad, groups = case
+    x, kernel, g = numbers(case, 2)
+
+    def total(x, kernel):
+        return (g * ops.conv(x, ops.prepare(kernel, stride, groups), window, stride, pad)).sum()
+
+    gradients = jax.jit(jax.grad(total, (0, 1)), compiler_options=QUICKLY)(x, kernel)
+    for actual, expected in zip(
+        gradients, convolved_gradients(*double(x, kernel, g), stride, pad, groups), strict=True
+    ):
+        assert relative(actual, expected) < CLOSE
+
+
+def test_kernel_gradient_of_each_picture():
+    case = CONVOLUTIONS[4]
+    x, kernel, g = numbers(case, 3)
+
+    def total(kernel, x, g):
+        return (g * ops.conv(x[None], ops.prepare(kernel, 1, 2), 5, 1, 2)[0]).sum()
+
+    gradients = jax.jit(jax.vmap(jax.grad(total), (None, 0, 0)))(kernel, x, g)
+    for actual, own, weights in zip(gradients, x, g, strict=True):
+        expected = convolved_gradients(*double(own[None], kernel, weights[None]), 1, 2, 2)[1]
+        assert relative(actual, expected) < CLOSE
+
+
+def test_a_convolution_that_nobody_trains_keeps_nothing_of_its_input():
+    x, kernel, _ = numbers(CONVOLUTIONS[5], 2)
+    prepared = ops.prepare(kernel, 1, 3)
+    _, pull_back = jax.vjp(lambda x: ops.conv(x, prepared, 3, 1, 1), x)
+    kept = sum(leaf.size for leaf in jax.tree.leaves(pull_back))
+    assert kept <= kernel.size
+
+
+@ON_A_CPU
+@pytest.mark.parametrize(
+    ("channels", "window", "side", "forward", "backward"),
+    [
+        ((64, 64), 3, 64, True, True),
+        ((64, 64), 3, 66, False, True),
+        ((64, 64), 3, 67, False, False),
+        ((63, 64), 3, 20, False, False),
+        ((64, 64), 5, 20, True, True),
+        ((64, 64), 7, 20, False, False),
+    ],
+)
+def test_winograd_where_it_pays(channels, window, side, forward, backward):
+    x, kernel, g = numbers(((side, side), channels, window, 1, 0, 1), 1)
+    prepared = prepare(kernel)
+
+    def library_calls(function, *arguments):
+        return str(jax.make_jaxpr(function)(*arguments)).count("conv_general_dilated[")
+
+    def convolution(x):
+        return ops.conv(x, prepared, window)
+
+    assert library_calls(convolution, x) == (not forward)
+    both = library_calls(lambda x, g: value_and_pulled_back(convolution, x, g), x, g)
+    assert both == (not forward) + (not backward)
+
+
+# --- pooling -----------------------------------------------------------------------------------------------------
+
+POOLS = [  # (height, width), window, stride
+    ((7, 9), 3, 2),
+    ((6, 8), 3, 2),  # the last windows hang over the edge
+    ((2, 5), 3, 2),  # all windows in a column do
+    ((8, 7), 2, 2),
+    ((9, 8), 3, 3),
+    ((5, 6), 2, 1),
+    ((10, 7), 4, 3),
+    ((8, 5), 2, 3),  # windows with gaps between them
+    ((4, 4), 4, 1),
+]
+
+
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("case", POOLS, ids=str)
+def test_max_pooling(case, ties):
+    shape, window, stride = case
+    x = seeded(3, *shape, 4)
+    x = np.round(x) if ties else x
+    expected = max_pooled(x, window, stride)
+    g = seeded(*expected.shape, seed=1)
+    value, gradient = one_by_one(lambda x: ops.max_pool(x, window, stride), x, g)
+    np.testing.assert_array_equal(value, expected)
+    np.testing.assert_allclose(gradient, max_pooled_gradient(x, g, window, stride), rtol=0, atol=1e-5)
+
+
+def test_of_equal_maxima_the_first_in_reading_order_has_the_gradient():
+    x = np.float32([[1, 2, 3], [3, 0, 3], [3, 3, 3]])[None, :, :, None]
+    gradient = jax.jit(jax.grad(lambda x: ops.max_pool(x, 3, 2).sum()))(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 0, 1], [0, 0, 0], [0, 0, 0]])
+
+
+def test_average():
+    x = seeded(2, 3, 5, 4)
+    np.testing.assert_allclose(ops.average_pool(x), x.astype(np.float64).mean((1, 2), keepdims=True), atol=1e-6)
+
+
+# --- local response normalisation --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels, scale", [(7, 1), (3, 60), (20, 60)])
+@pytest.mark.parametrize("size, alpha, k", [(5, 1e-4, 1.0), (5, 5e-4, 2.0), (3, 0.5, 2.0)])
+def test_local_response(channels, scale, size, alpha, k):
+    x, g = seeded(2, 2, 3, channels, scale=scale), seeded(2, 2, 3, channels, seed=1)
+    value, gradient = one_by_one(lambda x: ops.local_response(x, size, alpha, 0.75, k), x, g)
+
+    def by_definition(x):
+        return normalised(x, size, alpha, 0.75, k)
+
+    x, g = double(x, g)
+    assert relative(value, by_definition(x)) < CLOSE
+    slopes, step = np.empty_like(x), 1e-4 * scale
+    for index in np.ndindex(*x.shape):
+        there = np.zeros_like(x)
+        there[index] = step
+        slopes[index] = np.sum(g * (by_definition(x + there) - by_definition(x - there))) / (2 * step)
+    assert relative(gradient, slopes) < CLOSE
+
+
+# --- fully connected ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (24,), (3, 1, 5)])
+@pytest.mark.parametrize("outputs", [6, 7])
+def test_fully_connected(shape, outputs):
+    """Rows are flattened as [H, W, C]; sides that are even and odd are multiplied in different ways."""
+    x, kernel = seeded(3, *shape), seeded(int(np.prod(shape)), outputs, seed=1)
+    g, prepared = seeded(3, outputs, seed=2), ops.prepare_dense(kernel)
+    value, gradient = one_by_one(lambda x: ops.dense(x, prepared), x, g)
+    rows, matrix, weights = double(x.reshape(3, -1), kernel, g)
+    assert relative(value, rows @ matrix) < CLOSE
+    assert relative(gradient, (weights @ matrix.T).reshape(x.shape)) < CLOSE
+
+
+@pytest.mark.parametrize("inputs, outputs", [(10, 6), (10, 7), (5, 3)])
+def test_kernel_gradient_of_fully_connected(inputs, outputs):
+    x, kernel, g = seeded(4, inputs), seeded(inputs, outputs, seed=1), seeded(4, outputs, seed=2)
+    by_x, by_kernel = jax.jit(jax.grad(lambda x, kernel: (g * ops.dense(x, ops.prepare_dense(kernel))).sum(), (0, 1)))(
+        x, kernel
+    )
+    rows, matrix, weights = double(x, kernel, g)
+    assert relative(by_x, weights @ matrix.T) < CLOSE
+    assert relative(by_kernel, rows.T @ weights) < CLOSE
