@@ -42,14 +42,13 @@ def prepare(kernel: Array, stride: int = 1, groups: int = 1) -> tuple[Prepared, 
 
     Args:
         kernel: float32 [h, w, I / groups, O].
-        stride, groups: of the convolution. Only a convolution of stride 1 can have groups.
+        stride, groups: of the convolution.
 
     Returns:
         For each group the Kernel [h, w, i, o], and the turned one [h, w, o, i], whose correlation with the output's
         gradient is the input's. For stride s both are those of `block_kernel`.
     """
-    assert stride == 1 or groups == 1
-    parts = jnp.split(block_kernel(kernel, stride) if stride > 1 else kernel, groups, -1)
+    parts = [block_kernel(part, stride) if stride > 1 else part for part in jnp.split(kernel, groups, -1)]
     return tuple(Prepared(_kernel(part), _kernel(jnp.flip(part, (0, 1)).swapaxes(2, 3))) for part in parts)
 
 
@@ -72,9 +71,9 @@ def conv(x: Array, prepared: tuple[Prepared, ...], window: int, stride: int = 1,
     Returns:
         float32 [N, (H + 2 pad − window) // stride + 1, …, O].
     """
-    if stride > 1:
-        x, pad = blocks(x, window, stride, pad), 0
     inputs = jnp.split(x, len(prepared), -1)
+    if stride > 1:
+        inputs, pad = [blocks(part, window, stride, pad) for part in inputs], 0
     turned_pad = -(-window // stride) - 1 - pad
     outputs = [_correlate(part, *kernels, pad, turned_pad) for part, kernels in zip(inputs, prepared, strict=True)]
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, -1)

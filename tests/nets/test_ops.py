@@ -35,13 +35,12 @@ CONVOLUTIONS = [
     ((11, 9), (2, 3), 4, 3, 3, 1),
     ((11, 11), (1, 1), 11, 4, 0, 1),
 ]
-WINOGRAD = [
+WINOGRAD = [  # channels enough for other ways to multiply on a CPU
     ((8, 8), (64, 64), 3, 1, 1, 1),
     ((5, 9), (48, 96), 3, 1, 1, 1),
     ((3, 4), (64, 64), 3, 1, 0, 1),
     ((6, 5), (128, 128), 3, 1, 1, 2),
     ((7, 8), (64, 72), 5, 1, 2, 1),
-    ((8, 6), (64, 64), 5, 1, 0, 1),
 ]
 
 
@@ -126,7 +125,6 @@ def test_a_convolution_that_nobody_trains_keeps_nothing_of_its_input():
         ((64, 64), 3, 66, False, True),
         ((64, 64), 3, 67, False, False),
         ((63, 64), 3, 20, False, False),
-        ((64, 64), 5, 20, True, True),
         ((64, 64), 7, 20, False, False),
     ],
 )

@@ -35,16 +35,21 @@ def pixels(*identity: object) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
 
 
-def make_run(workdir: Path, images: tuple[str, ...] = IMAGES, lambdas: tuple[float, ...] = (0.5,)) -> list[dict]:
+def make_run(
+    workdir: Path,
+    images: tuple[str, ...] = IMAGES,
+    lambdas: tuple[float, ...] = (0.5,),
+    representations: tuple[tuple[str, str], ...] = REPRESENTATIONS,
+) -> list[dict]:
     rows, histories = [], []
     for image in images:
         folder = workdir / "images" / image
         folder.mkdir(parents=True)
         Image.fromarray(pixels(image)).save(folder / "original.png")
-        for representation, layer in REPRESENTATIONS:
+        for representation, layer in representations:
             for lambda_tv in lambdas:
                 for restart in range(RESTARTS):
-                    stem = f"images/{image}/{representation}{layer}_tv{lambda_tv}_r{restart}"
+                    stem = f"images/{image}/{representation}{layer.replace('/', '-')}_tv{lambda_tv}_r{restart}"
                     Image.fromarray(pixels(stem)).save(workdir / f"{stem}.png")
                     spatial = {"error_map": ERROR_MAP} if representation == "hog" else {}
                     np.savez(workdir / f"{stem}.npz", image=pixels(stem).astype(np.float32), **spatial)
@@ -111,6 +116,13 @@ class Page(HTMLParser):
     def images(self, alt: str) -> list[dict[str, str | None]]:
         return [attributes for attributes in self.all("img") if attributes["alt"] == alt]
 
+    def source(self, image: dict[str, str | None]) -> str | None:
+        """What a browser shows: of an image that repeats another, the first one inside the element of that id."""
+        if "data-of" not in image:
+            return image["src"]
+        [place] = [place for place, (_, tag) in enumerate(self.tags) if tag.get("id") == image["data-of"]]
+        return next(tag["src"] for name, tag in self.tags[place:] if name == "img")
+
 
 def decoded(uri: str | None) -> Image.Image:
     kind, data = re.fullmatch(r"data:image/(\w+);base64,(.*)", uri or "").groups()
@@ -164,8 +176,9 @@ def test_every_picture_is_embedded_whole(whole_run: tuple[Path, list[dict]], who
     for name in IMAGES:
         originals = whole_page.images(f"The original of {name}")
         assert len(originals) == len(REPRESENTATIONS)
+        assert sum("src" in image for image in originals) == 1  # its bytes are in the page once
         for image in originals:
-            np.testing.assert_array_equal(np.asarray(decoded(image["src"])), pixels(name))
+            np.testing.assert_array_equal(np.asarray(decoded(whole_page.source(image))), pixels(name))
 
 
 def test_error_maps_have_fixed_colours(whole_page: Page) -> None:
@@ -303,7 +316,7 @@ def test_big_runs_embed_thumbnails_and_link_the_files(workdir: Path, monkeypatch
     thumbnails = [image for image in shown.all("img") if "data-full" in image]
     assert len(thumbnails) == len(IMAGES) * len(REPRESENTATIONS) * (1 + RESTARTS)
     for image in thumbnails:
-        small, full = decoded(image["src"]), Image.open(workdir / local(image["data-full"]))
+        small, full = decoded(shown.source(image)), Image.open(workdir / local(image["data-full"]))
         assert small.format == "JPEG" and small.size == (8, 6)
         assert (image["width"], image["height"]) == tuple(map(str, full.size))
 
@@ -312,6 +325,89 @@ def test_incomplete_run_is_called_so(workdir: Path) -> None:
     run = rundir.read(workdir)
     write_rows(workdir, [vars(row) for row in run.rows[:-1]])
     assert "2 pictures × 2 representations × 2 restarts, 7 reconstructions of 8" in written(workdir).text
+
+
+# --- layers -----------------------------------------------------------------------------------------------------
+
+
+LAYERS = (("net", "conv1"), ("net", "fire2/concat"), ("net", "relu2+0.5*relu5"))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No loss curves, which would take most of the time."""
+    monkeypatch.setattr(figures, "loss_curve", lambda lines, prefix: "")
+
+
+def sheet_images(shown: Page) -> list[dict[str, str | None]]:
+    """The pictures of the contact sheets, in order."""
+    names = [tag.get("class") for _, tag in shown.tags]
+    details = next(place for place, name in enumerate(names) if name and name.startswith("groups"))
+    return [tag for name, tag in shown.tags[:details] if name == "img" and "data-of" in tag]
+
+
+def test_contact_sheets_show_the_best_restart_of_each_layer(tmp_path: Path, undrawn: None) -> None:
+    rows = make_run(tmp_path, ("cat", "dog"), representations=(("hog", ""), *LAYERS))
+    rows = [
+        row | {"relative_error": 0.001} if row["layer"] == "fire2/concat" and row["restart"] else row for row in rows
+    ]
+    write_rows(tmp_path, rows)
+    best = [row for row in rows if row["layer"] and row["restart"] == (row["layer"] == "fire2/concat")]
+    shown = written(tmp_path)
+    images = sheet_images(shown)
+    expected = [f"{row['image']} from net {row['layer']}, the best restart" for row in best]
+    expected = ["The original of cat", *expected[:3], "The original of dog", *expected[3:]]
+    assert [image["alt"] for image in images] == expected
+    stems = ["cat", *(row["picture"] for row in best[:3]), "dog", *(row["picture"] for row in best[3:])]
+    for image, stem in zip(images, stems, strict=True):
+        np.testing.assert_array_equal(np.asarray(decoded(shown.source(image))), pixels(stem.removesuffix(".png")))
+        assert "--stretch" in image["style"]
+    links = [link["href"] for link in shown.all("a") if (link["href"] or "").startswith(("#shot", "#original"))]
+    assert links == [f"#{image['data-of']}" for image in images]
+    assert "fire2/concat λ 0.5, error 0.00100" in shown.text
+    assert "2 pictures × 4 representations" in shown.text
+
+
+def test_a_line_for_each_weight(tmp_path: Path, undrawn: None) -> None:
+    rows = make_run(tmp_path, ("cat", "dog"), (0.5, 20.0), LAYERS)
+    shown = written(tmp_path)
+    assert sum(tag.get("class") == "layers" for tag in shown.all("ul")) == 4
+    alts = [image["alt"] for image in sheet_images(shown)]
+    assert [place for place, alt in enumerate(alts) if "original" in alt] == [0, 4, 8, 12]
+    assert "Errors by layer" in shown.text and len(shown.all("strong")) == len(LAYERS)
+    for _, layer in LAYERS:
+        errors = [100 * row["normalized_error"] for row in rows if row["layer"] == layer and row["lambda_tv"] == 20]
+        assert f"{np.mean(errors):.1f} ± {np.std(errors, ddof=1):.1f}" in shown.text.partition("Errors by layer")[2]
+    links = {link["href"] for link in shown.all("a") if (link["href"] or "").startswith("#")}
+    ids = [tag["id"] for _, tag in shown.tags if "id" in tag]
+    assert links <= {f"#{name}" for name in ids} and len(ids) == len(set(ids))
+
+
+def test_layers_with_weights_of_their_own_are_one_line(tmp_path: Path, undrawn: None) -> None:
+    rows = make_run(tmp_path, ("cat",), representations=LAYERS)
+    write_rows(tmp_path, [row | {"lambda_tv": len(row["layer"])} for row in rows])
+    shown = written(tmp_path)
+    assert len(sheet_images(shown)) == 1 + len(LAYERS)
+    assert "1 picture × 3 layers × 2 restarts = 6 reconstructions" in shown.text
+    assert "Errors by layer" not in shown.text
+
+
+def test_contact_sheet_without_original_or_a_picture(tmp_path: Path, undrawn: None) -> None:
+    rows = make_run(tmp_path, ("pool5-0",), representations=LAYERS)
+    (tmp_path / "images/pool5-0/original.png").unlink()
+    (tmp_path / rows[0]["picture"]).unlink()
+    (tmp_path / "config.json").write_text(json.dumps({"features": ["pool5.npy"]}))
+    shown = written(tmp_path)
+    assert [image["alt"] for image in sheet_images(shown)] == [
+        f"pool5-0 from net {layer}, the best restart" for _, layer in LAYERS[1:]
+    ]
+    assert "1 feature × 3 layers" in shown.text and "original.png" not in shown.text
+    assert any(tag.get("id") == "shot-0" and tag["class"] == "absent" for tag in shown.all("div"))
+
+
+def test_nothing_about_layers_where_there_is_only_one(whole_page: Page) -> None:
+    assert not sheet_images(whole_page) and not whole_page.all("strong")
+    assert "Layer by layer" not in whole_page.text and "Errors by layer" not in whole_page.text
 
 
 # --- missing and damaged files ----------------------------------------------------------------------------------
