@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import h5py
 import numpy as np
 
 from invjax import matlab
@@ -69,10 +68,12 @@ def _reader(path: Path) -> Callable[[Path, int], Arrays]:
         return _npy
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _npz
-    if h5py.is_hdf5(path):
-        return _matlab_hdf5 if head.startswith(b"MATLAB 7.3") else _hdf5
     if matlab.is_matlab(head):
         return _matlab
+    import h5py  # here and below: it takes long, and few files need it
+
+    if h5py.is_hdf5(path):
+        return _matlab_hdf5 if head.startswith(b"MATLAB 7.3") else _hdf5
     raise UserError("not a file of features: .npy, .npz, HDF5 and MATLAB's .mat are read")
 
 
@@ -110,21 +111,21 @@ def _numpy_array(name: str, file: IO[bytes], size: int) -> Arrays:
 
 
 def _hdf5(path: Path, limit: int) -> Arrays:
-    with h5py.File(path, "r") as file:
-        for name, dataset in _datasets(file, limit):
-            yield name, dataset[()]
+    for name, dataset in _datasets(path, limit):
+        yield name, dataset[()]
 
 
 def _matlab_hdf5(path: Path, limit: int) -> Arrays:
     """MATLAB 7.3: HDF5 with the axes reversed; what cells hold is below "#refs#"."""
-    with h5py.File(path, "r") as file:
-        for name, dataset in _datasets(file, limit):
-            if not name.startswith("#") and "MATLAB_empty" not in dataset.attrs:
-                yield name, dataset[()].T
+    for name, dataset in _datasets(path, limit):
+        if not name.startswith("#") and "MATLAB_empty" not in dataset.attrs:
+            yield name, dataset[()].T
 
 
-def _datasets(file: h5py.File, limit: int) -> list[tuple[str, h5py.Dataset]]:
+def _datasets(path: Path, limit: int) -> Iterator[tuple[str, Any]]:
     """What holds floats, in this file and in no other."""
+    import h5py
+
     found: list[tuple[str, h5py.Dataset]] = []
 
     def collect(name: str, item: Any) -> None:  # called for what the file itself contains, not for its links
@@ -135,9 +136,10 @@ def _datasets(file: h5py.File, limit: int) -> list[tuple[str, h5py.Dataset]]:
                 _check_size(math.prod(shape) * item.dtype.itemsize, DEFLATED * item.id.get_storage_size())
             found.append((name, item))
 
-    file.visititems(collect)
-    _check_size(sum(item.nbytes for _, item in found), limit)
-    return found
+    with h5py.File(path, "r") as file:
+        file.visititems(collect)
+        _check_size(sum(item.nbytes for _, item in found), limit)
+        yield from found
 
 
 def _matlab(path: Path, limit: int) -> Arrays:

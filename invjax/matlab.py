@@ -85,8 +85,11 @@ class _Reader:
 
     def unpack(self, content: memoryview) -> tuple[int, memoryview]:
         """The element in a compressed one."""
-        data = zlib.decompressobj().decompress(content, self.left + 1)
+        stream = zlib.decompressobj()
+        data = stream.decompress(content, self.left + 1)
         self.use(len(data))
+        if not stream.eof:  # where its checksum is
+            raise UserError("damaged: the file ends early")
         return next(self.elements(memoryview(data)))
 
     def matrix(self, content: memoryview) -> tuple[str, Any]:

@@ -53,6 +53,7 @@ PLAIN = {
     "double": RNG.normal(size=(3, 4, 5)),
     "single": RNG.normal(size=(2, 3)).astype(np.float32),
     "integers": np.int16([[1, -2, 300]]),
+    "large": np.uint64([[2**63 + 1]]),
     "empty": np.zeros((0, 3)),
     "text": "naïve Φ",
     "letter": "Φ",
@@ -167,6 +168,20 @@ def test_memory_is_bounded(kind):
     finally:
         tracemalloc.stop()
     assert peak < 3 * limit
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        packed(BOMBS["text"])[:-8],
+        struct.pack("<II", 15, 20) + zlib.compress(BOMBS["text"])[:20],
+        matrix(6, (1, 1), element(9, bytes(8)))[:-8],
+        matrix(6, (1, 5), struct.pack("<HH", 2, 5), bytes(8)),  # no more than four bytes share eight with their tag
+    ],
+)
+def test_what_ends_early(spoilt):
+    with pytest.raises(UserError, match="damaged: the file ends early"):
+        read(file(spoilt), 10**8)
 
 
 def test_much_of_what_the_limit_allows_is_read():

@@ -184,7 +184,7 @@ def _key(job: Job, reconstruction: Reconstruction) -> Row:
 
 def _stem(job: Job, row: Reconstruction) -> str:
     """Path of a reconstruction's files inside the run directory, without suffix."""
-    what = "_".join(filter(None, (job.phi.name, job.phi.layer.replace("/", "-"))))
+    what = "_".join(filter(None, (job.phi.name, job.phi.layer.replace("/", "-").replace("*", "x"))))
     return f"images/{row.image}/{what}_tv{row.lambda_tv:g}_r{row.restart}"
 
 

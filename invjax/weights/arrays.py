@@ -8,8 +8,6 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import load_file
 
 from invjax.errors import UserError
 from invjax.weights.found import Found, Layers, allowance, by_layer
@@ -35,9 +33,11 @@ def read_safetensors(path: Path) -> Found:
     Raises:
         UserError: it is damaged.
     """
+    from safetensors import numpy, safe_open  # nothing else here needs it
+
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
-    layers = by_layer(load_file(path), "/")
+    layers = by_layer(numpy.load_file(path), "/")
     mean = tuple(json.loads(metadata["mean"])) if "mean" in metadata else None
     return Found(layers, _colours(layers), mean, network=metadata.get("network", ""))
 

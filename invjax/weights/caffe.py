@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from invjax.errors import UserError
 from invjax.weights.found import Found, Layers
@@ -79,6 +78,8 @@ def _parse(name: str, content: bytes) -> Any:
 @functools.cache
 def _messages() -> dict[str, Any]:
     """Classes of messages, made of the schema."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # nothing else needs it
+
     file = descriptor_pb2.FileDescriptorProto(name="invjax_caffe.proto", syntax="proto2")
     for name, fields in _SCHEMA.items():
         message = file.message_type.add(name=name)

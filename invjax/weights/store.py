@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -11,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pooch
-from safetensors import safe_open
-from safetensors.numpy import save
 
 from invjax.errors import UserError
 from invjax.files import write_atomically
@@ -44,7 +42,11 @@ class Weights:
 
 def cache() -> Path:
     """The folder of converted weights: the environment variable INVJAX_CACHE, or the system's place for caches."""
-    return Path(os.environ.get("INVJAX_CACHE") or pooch.os_cache("invjax"))
+    if "INVJAX_CACHE" in os.environ:
+        return Path(os.environ["INVJAX_CACHE"])
+    import pooch  # takes long, and random weights do not need it
+
+    return pooch.os_cache("invjax")
 
 
 def stored(name: str) -> Path:

@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 
+QUICKLY = {"xla_backend_optimization_level": 0}  # for what is compiled to be used once
+CLOSE = 5e-6  # of the greatest value: what float32 leaves of sums of thousands of products
+
 
 def seeded(*shape, seed=0, scale=1.0):
     """Noise, float32."""

@@ -10,7 +10,7 @@ from invjax.nets.network import Network, chain
 from invjax.types import InputSpec
 from invjax.weights import random
 
-from .common import convolved, max_pooled, normalised, relative, seeded
+from .common import CLOSE, QUICKLY, convolved, max_pooled, normalised, relative, seeded
 
 SMALL = Network(
     chain(
@@ -72,15 +72,17 @@ def test_a_small_network():
     params = jax.tree.map(lambda array: array.astype(np.float64), PARAMS)
     expected = by_definition(IMAGES.astype(np.float64), params)
     features = features_of(everything, everything.prepare(PARAMS), IMAGES)
-    assert list(features) == list(SMALL.names()) and features.keys() == expected.keys()
+    assert features.keys() == set(SMALL.names()) == expected.keys()
     for name, feature in features.items():
-        assert relative(feature, expected[name]) < 5e-6, name
+        assert relative(feature, expected[name]) < CLOSE, name
 
 
 def test_the_last_layer_is_the_output_unless_others_are_asked_for():
     assert SMALL.ends() == ("fc",) and SMALL.until().ends() == ("fc",)
-    assert list(features_of(SMALL, SMALL.prepare(PARAMS), IMAGES)) == ["fc"]
-    assert list(features_of(SMALL.until("wide", "relu1"), SMALL.prepare(PARAMS), IMAGES)) == ["wide", "relu1"]
+    for outputs in ((), ("wide", "relu1")):
+        network = SMALL.until(*outputs)
+        features = jax.eval_shape(network.apply, network.prepare(PARAMS), IMAGES)
+        assert features.keys() == set(outputs or ["fc"])
 
 
 def test_layers_that_no_output_needs_are_not_computed_and_need_no_weights():
@@ -96,14 +98,19 @@ def test_layers_that_no_output_needs_are_not_computed_and_need_no_weights():
 
 def test_plain_flax_use():
     """Initialised, applied and trained by Flax alone, and what preparing kernels changes: nothing."""
-    variables = SMALL.init(jax.random.key(1), IMAGES)
+    variables = jax.jit(SMALL.init, compiler_options=QUICKLY)(jax.random.key(1), IMAGES)
     assert variables.keys() == {"params"}
-    assert jax.tree.map(jnp.shape, variables["params"]) == SMALL.parameter_shapes()
-    plain, prepared = SMALL.apply(variables, IMAGES), SMALL.apply(SMALL.prepare(variables["params"]), IMAGES)
-    np.testing.assert_allclose(plain["fc"], prepared["fc"], rtol=1e-5, atol=1e-4)
-    gradient = jax.grad(lambda params: SMALL.apply({"params": params}, IMAGES)["fc"].sum())(variables["params"])
-    assert gradient.keys() == variables["params"].keys()
-    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+    assert jax.tree.map(np.shape, variables["params"]) == SMALL.parameter_shapes()
+    prepared = features_of(SMALL, SMALL.prepare(variables["params"]), IMAGES)["fc"]
+
+    def total(variables):
+        feature = SMALL.apply(variables, IMAGES)["fc"]
+        return feature.sum(), feature
+
+    gradient, plain = jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICKLY)(variables)
+    np.testing.assert_allclose(plain, prepared, rtol=1e-5, atol=1e-4)
+    for name, arrays in gradient["params"].items():
+        assert all(np.abs(array).max() > 0 for array in arrays.values()), name
 
 
 def test_weights_of_another_shape_are_refused():
@@ -134,9 +141,7 @@ def test_an_unknown_layer_is_answered_with_the_nearest():
 
 
 def test_an_unknown_network_is_answered_with_the_nearest():
-    with pytest.raises(
-        UserError, match=r"unknown network 'cafenet'\. Did you mean caffenet\? Valid: caffenet, alexnet,"
-    ):
+    with pytest.raises(UserError, match=r"unknown network 'cafenet'\. Did you mean caffenet\? Valid: caffenet, "):
         nets.get("cafenet")
 
 
@@ -199,7 +204,7 @@ def test_shapes_of_weights():
     [
         ("caffenet", {"conv1": (11, 4), "pool1": (19, 8), "conv2": (51, 8), "conv5": (163, 16), "pool5": (195, 32)}),
         ("vgg16", {"conv1_1": (3, 1), "pool1": (6, 2), "conv5_3": (196, 16), "pool5": (212, 32), "fc6": (0, 0)}),
-        ("squeezenet", {"conv1": (7, 2), "fire2/concat": (15, 4), "pool_final": (0, 0)}),
+        ("squeezenet", {"conv1": (7, 2), "fire2/concat": (19, 4), "pool_final": (0, 0)}),
     ],
 )
 def test_receptive_fields(name, known):
@@ -212,7 +217,7 @@ def test_receptive_fields(name, known):
 @pytest.mark.parametrize("layer", ["conv1", "narrow", "wide", "both", "pool"])
 def test_a_receptive_field_is_where_the_gradient_is(layer):
     network = SMALL.until(layer)
-    field, stride = network.reach()[layer]
+    field, _ = network.reach()[layer]
     pictures = seeded(40, 31, 31, 3, scale=60.0)
     bright = {"kernel": PARAMS["conv1"]["kernel"], "bias": np.full(6, 999, np.float32)}  # nothing is cut off
 

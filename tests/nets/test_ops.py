@@ -7,6 +7,8 @@ import pytest
 from invjax.nets import ops
 
 from .common import (
+    CLOSE,
+    QUICKLY,
     convolved,
     convolved_gradients,
     max_pooled,
@@ -16,8 +18,6 @@ from .common import (
     seeded,
 )
 
-CLOSE = 5e-6  # of the greatest value: what float32 leaves of sums of thousands of products
-QUICKLY = {"xla_backend_optimization_level": 0}  # every case is compiled, to be used once
 prepare = jax.jit(ops.prepare, static_argnums=(1, 2), compiler_options=QUICKLY)
 ON_A_CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="how kernels are prepared on a CPU")
 # (height, width), channels in and out, window, stride, pad, groups
@@ -25,6 +25,7 @@ CONVOLUTIONS = [
     ((27, 30), (3, 5), 11, 4, 0, 1),  # conv1 of CaffeNet
     ((28, 25), (3, 4), 11, 4, 2, 1),  # of torchvision's AlexNet
     ((16, 13), (3, 4), 7, 2, 0, 1),  # of SqueezeNet
+    ((12, 13), (4, 6), 3, 2, 1, 2),
     ((9, 10), (4, 6), 5, 2, 1, 1),  # conv2 of VGG-M
     ((8, 7), (4, 6), 5, 1, 2, 2),  # of CaffeNet
     ((6, 7), (6, 9), 3, 1, 1, 3),
@@ -97,8 +98,7 @@ def test_kernel_gradient(case):
 
 
 def test_kernel_gradient_of_each_picture():
-    case = CONVOLUTIONS[4]
-    x, kernel, g = numbers(case, 3)
+    x, kernel, g = numbers(((8, 7), (4, 6), 5, 1, 2, 2), 3)
 
     def total(kernel, x, g):
         return (g * ops.conv(x[None], ops.prepare(kernel, 1, 2), 5, 1, 2)[0]).sum()
@@ -110,7 +110,7 @@ def test_kernel_gradient_of_each_picture():
 
 
 def test_a_convolution_that_nobody_trains_keeps_nothing_of_its_input():
-    x, kernel, _ = numbers(CONVOLUTIONS[5], 2)
+    x, kernel, _ = numbers(((6, 7), (6, 9), 3, 1, 1, 3), 2)
     prepared = ops.prepare(kernel, 1, 3)
     _, pull_back = jax.vjp(lambda x: ops.conv(x, prepared, 3, 1, 1), x)
     kept = sum(leaf.size for leaf in jax.tree.leaves(pull_back))

@@ -107,7 +107,7 @@ def matconvnet(layers, old=False, mean=(121.0, 116.0, 101.0), compress=True, pic
         biases = arrays["bias"].reshape(1, -1)
         weights = {"filters": filters, "biases": biases} if old else {"weights": cells([filters, biases])}
         entries.append({"type": "conv", "name": name, "stride": 1.0, "pad": np.zeros((1, 4))} | weights)
-        entries.append({"type": "relu", "name": f"relu_{name}"})
+        entries.append({"type": "relu", "name": f"relu_{name}"} | ({} if old else {"weights": np.zeros((0, 0))}))
     average = np.float32(mean) + np.zeros((5, 7, 3) if picture else (1, 1, 3), np.float32)
     normalization = {"averageImage": average, "imageSize": np.array([12.0, 12.0, 3.0])}
     meta = {"normalization": normalization} if old else {"meta": {"normalization": normalization}}
