@@ -145,7 +145,7 @@ def _datasets(path: Path, limit: int) -> Iterator[tuple[str, Any]]:
 def _matlab(path: Path, limit: int) -> Arrays:
     for name, value in matlab.variables(path.read_bytes(), limit):
         if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-            yield name, value
+            yield name, value.copy()  # not a view of the whole file
 
 
 def match(arrays: Mapping[str, np.ndarray], expected: Any, layout: str = "hwc", layer: str = "") -> list[Feature]:

@@ -63,7 +63,7 @@ def test_peer_computes_the_same(layer, channels_last):
     network = Network(LAYERS, InputSpec(3, size=32), (layer,))
     params = random.draw(network, 0, network.weighted())
     image = np.random.default_rng(0).normal(0, 60, (32, 32, 3)).astype(np.float32)
-    phi = build(network, params)
+    phi = build(network, network.prepare(jax.tree.map(jnp.asarray, params)))
     method, weights, _ = recipes.prepare(phi, image.shape, "paper")
     peer = torch_peer.Inversion(network, params, image, weights, 2, channels_last)
     peer.advance(3)

@@ -103,7 +103,7 @@ def test_every_format_holds_what_was_written(saved, kind):
         expected["whole"] = np.array([[1.0, 2.0]])
     assert found.keys() == expected.keys()
     for name, array in expected.items():
-        assert found[name].dtype == array.dtype
+        assert found[name].dtype == array.dtype and found[name].flags.writeable
         np.testing.assert_array_equal(found[name], array)
 
 

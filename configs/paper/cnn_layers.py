@@ -4,7 +4,7 @@ invjax weights fetch caffenet
 invjax run configs/paper/cnn_layers.py --workdir out/cnn --config.images=photos
 
 --config.lambda_tv="(0.5, 5.0, 50.0)" is the paper's whole table; --config.weights=random the control. About 4 s for a
-reconstruction of conv1 and 20 s for one of fc8 on two cores. The paper states for fc8 a normalized_error of 5.3, 5.9 and
+XX
 8.5 % at the three weights, over 100 pictures; ours is not measured.
 """
 

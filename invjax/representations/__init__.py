@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invjax import nets
 from invjax.errors import UserError
@@ -15,8 +15,10 @@ from invjax.representations.dsift import dsift
 from invjax.representations.hog import hog, hog_uoctti, hogb
 from invjax.representations.linen import from_flax
 from invjax.representations.networks import layer_of
-from invjax.representations.nnx import from_nnx
 from invjax.types import Representation
+
+if TYPE_CHECKING:
+    from invjax.representations.nnx import from_nnx
 
 __all__ = ["concat", "factory", "flatten", "from_flax", "from_function", "from_nnx", "get", "mask", "names"]
 
@@ -28,6 +30,15 @@ _FACTORIES: dict[str, Callable[..., Representation]] = {
     "hog_uoctti": hog_uoctti,
     **{name: layer_of(name) for name in nets.names()},
 }
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `from_nnx` when it is asked for: the import takes a tenth of a second."""
+    if name == "from_nnx":
+        from invjax.representations.nnx import from_nnx
+
+        return from_nnx
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def names() -> list[str]:

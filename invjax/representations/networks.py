@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from invjax import nets
-from invjax import weights as store
 from invjax.errors import UserError
 from invjax.types import Array, Feature, Image, Params, Representation
 
@@ -58,6 +57,8 @@ def layer_of(name: str) -> Callable[..., Representation]:
 
 def networks(name: str, layers: Sequence[Layers], weights: str = "", seed: int = 0) -> list[Representation]:
     """Several representations of one network that share the arrays of its weights; arguments as in `network`."""
+    from invjax import weights as store  # readers of files, which other representations do not need
+
     whole = nets.get(name)
     chosen = [parse_layers(layer) or {whole.names()[-1]: 1.0} for layer in layers]
     union = whole.until(*dict.fromkeys(itertools.chain(*chosen)))

@@ -33,11 +33,12 @@ def read_safetensors(path: Path) -> Found:
     Raises:
         UserError: it is damaged.
     """
-    from safetensors import numpy, safe_open  # nothing else here needs it
+    from safetensors import safe_open  # nothing else here needs it
+    from safetensors.numpy import load_file
 
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
-    layers = by_layer(numpy.load_file(path), "/")
+    layers = by_layer(load_file(path), "/")
     mean = tuple(json.loads(metadata["mean"])) if "mean" in metadata else None
     return Found(layers, _colours(layers), mean, network=metadata.get("network", ""))
 

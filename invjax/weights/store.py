@@ -42,8 +42,8 @@ class Weights:
 
 def cache() -> Path:
     """The folder of converted weights: the environment variable INVJAX_CACHE, or the system's place for caches."""
-    if "INVJAX_CACHE" in os.environ:
-        return Path(os.environ["INVJAX_CACHE"])
+    if place := os.environ.get("INVJAX_CACHE"):
+        return Path(place)
     import pooch  # takes long, and random weights do not need it
 
     return pooch.os_cache("invjax")
@@ -82,7 +82,7 @@ def load(network: Network, source: str = "", seed: int = 0, only: Collection[str
     if not Path(source).exists():
         raise UserError(f"{source}: no such file, nor weights of that name; published ones: {', '.join(published)}")
     found, params = _read(Path(source), network.until(), "")
-    text = f"{Path(source).name} sha256:{pooch.file_hash(source)[:8]}"
+    text = f"{Path(source).name} sha256:{_sha256(source)[:8]}"
     return Weights({name: params[name] for name in names}, _mean(found, network), text)
 
 
@@ -103,17 +103,24 @@ def import_file(path: str | Path, network: Network, name: str = "", colours: str
         UserError: the file cannot be read or does not fit the network.
         OSError: the cache cannot be written.
     """
+    from safetensors.numpy import save  # random weights do not need it, nor do those of other files
+
     target = stored(name or str(network.name))
     found, params = _read(Path(path), network.until(), colours)
     metadata = {
-        "network": network.name,
+        "network": str(network.name),
         "mean": json.dumps(_mean(found, network)),
         "source": source or str(path),
-        "sha256": pooch.file_hash(str(path)),
+        "sha256": _sha256(path),
     }
     flat = {f"{layer}/{kind}": array for layer, arrays in params.items() for kind, array in arrays.items()}
     write_atomically(target, save(flat, metadata))
     return target
+
+
+def _sha256(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path, network: Network, colours: str) -> tuple[Found, Layers]:
@@ -125,6 +132,8 @@ def _read(path: Path, network: Network, colours: str) -> tuple[Found, Layers]:
 
 
 def _load_stored(network: Network, name: str, names: list[str]) -> Weights:
+    from safetensors import safe_open
+
     path = stored(name)
     if not path.exists():
         raise UserError(_what_to_do(network, name))

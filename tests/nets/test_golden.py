@@ -10,6 +10,8 @@ import pytest
 
 from invjax import images, nets, representations, weights
 
+from .common import QUICKLY
+
 GOLDEN = Path(__file__).parent.parent / "golden"
 SHARED = Path(__file__).parents[2].parent / "shared"
 SHAPES = {  # of the weights, as Caffe has them: out, in / groups, rows, columns
@@ -42,7 +44,7 @@ def family():
         bias = numbers.standard_normal(shape[0], dtype=np.float32) * np.float32(0.1)
         params[name] = {"kernel": channels_last(name, weight), "bias": bias}
     planes = np.random.default_rng(1).standard_normal((3, 227, 227), dtype=np.float32) * np.float32(60)
-    return nets.get("caffenet").prepare(params), np.moveaxis(planes, 0, -1)
+    return jax.device_put({"params": params}), np.moveaxis(planes, 0, -1)
 
 
 def assert_golden(features, golden, prefix=""):
@@ -64,7 +66,7 @@ def assert_golden(features, golden, prefix=""):
 def test_every_layer_is_caffes(family, name):
     variables, picture = family
     network = nets.get(name).until(*nets.get(name).names())
-    features = jax.jit(network.apply)(variables, picture[None])
+    features = jax.jit(network.apply, compiler_options=QUICKLY)(variables, picture[None])
     with np.load(GOLDEN / "alexnet_family_seeded_activations.npz") as golden:
         assert_golden(features, golden, f"{name}/")
 
@@ -78,6 +80,7 @@ def squeezenet():
     return path
 
 
+@pytest.mark.slow
 def test_every_layer_of_the_trained_squeezenet(squeezenet):
     network = nets.get("squeezenet").until(*nets.get("squeezenet").names())
     loaded = weights.load(network, str(squeezenet))
@@ -88,6 +91,7 @@ def test_every_layer_of_the_trained_squeezenet(squeezenet):
     assert features["pool_final"].argmax() == 281  # tabby cat
 
 
+@pytest.mark.slow
 def test_the_trained_squeezenet_recognises_photographs(squeezenet):
     photos = SHARED / "photos"
     if not photos.is_dir():

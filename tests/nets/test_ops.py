@@ -158,12 +158,11 @@ POOLS = [  # (height, width), window, stride
 ]
 
 
-@pytest.mark.parametrize("ties", [True, False])
 @pytest.mark.parametrize("case", POOLS, ids=str)
-def test_max_pooling(case, ties):
+def test_max_pooling(case):
     shape, window, stride = case
     x = seeded(3, *shape, 4)
-    x = np.round(x) if ties else x
+    x = np.concatenate([x, np.round(x)])  # with many equal values
     expected = max_pooled(x, window, stride)
     g = seeded(*expected.shape, seed=1)
     value, gradient = one_by_one(lambda x: ops.max_pool(x, window, stride), x, g)
@@ -185,8 +184,10 @@ def test_average():
 # --- local response normalisation --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels, scale", [(7, 1), (3, 60), (20, 60)])
-@pytest.mark.parametrize("size, alpha, k", [(5, 1e-4, 1.0), (5, 5e-4, 2.0), (3, 0.5, 2.0)])
+@pytest.mark.parametrize(
+    ("channels", "scale", "size", "alpha", "k"),
+    [(20, 60, 5, 1e-4, 1.0), (7, 60, 5, 5e-4, 2.0), (7, 1, 3, 0.5, 2.0), (3, 60, 5, 1e-4, 1.0)],
+)
 def test_local_response(channels, scale, size, alpha, k):
     x, g = seeded(2, 2, 3, channels, scale=scale), seeded(2, 2, 3, channels, seed=1)
     value, gradient = one_by_one(lambda x: ops.local_response(x, size, alpha, 0.75, k), x, g)
@@ -207,8 +208,7 @@ def test_local_response(channels, scale, size, alpha, k):
 # --- fully connected ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4), (24,), (3, 1, 5)])
-@pytest.mark.parametrize("outputs", [6, 7])
+@pytest.mark.parametrize(("shape", "outputs"), [((2, 3, 4), 6), ((24,), 7), ((3, 1, 5), 6)])
 def test_fully_connected(shape, outputs):
     """Rows are flattened as [H, W, C]; sides that are even and odd are multiplied in different ways."""
     x, kernel = seeded(3, *shape), seeded(int(np.prod(shape)), outputs, seed=1)
@@ -219,7 +219,7 @@ def test_fully_connected(shape, outputs):
     assert relative(gradient, (weights @ matrix.T).reshape(x.shape)) < CLOSE
 
 
-@pytest.mark.parametrize("inputs, outputs", [(10, 6), (10, 7), (5, 3)])
+@pytest.mark.parametrize("inputs, outputs", [(10, 6), (10, 7)])
 def test_kernel_gradient_of_fully_connected(inputs, outputs):
     x, kernel, g = seeded(4, inputs), seeded(inputs, outputs, seed=1), seeded(4, outputs, seed=2)
     by_x, by_kernel = jax.jit(jax.grad(lambda x, kernel: (g * ops.dense(x, ops.prepare_dense(kernel))).sum(), (0, 1)))(

@@ -100,10 +100,11 @@ def assert_computes(name, side):
 
 
 @pytest.mark.slow
-def test_vgg16():
-    assert_computes("vgg16", 224)
+@pytest.mark.parametrize(("name", "side"), [("vgg16", 224), ("vgg19", 32)])
+def test_vgg(name, side):
+    assert_computes(name, side)
 
 
-@pytest.mark.parametrize(("name", "side"), [("vgg19", 32), ("vgg_m", 75), ("alexnet_owt", 95)])
+@pytest.mark.parametrize(("name", "side"), [("vgg_m", 75), ("alexnet_owt", 95)])
 def test_until_the_last_pooling(name, side):
     assert_computes(name, side)
