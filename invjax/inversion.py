@@ -289,6 +289,9 @@ def check_target(phi: Representation, target: Feature, image_shape: tuple[int, i
         raise UserError(f"the target feature of {phi.name} has values that are not finite")
     if not any(leaf.any() for leaf in leaves):
         raise UserError(f"the target feature of {phi.name} is all zero (a flat picture?): there is nothing to invert")
+    for part, _ in phi.parts:
+        if not any(np.any(leaf) for leaf in jax.tree.leaves(target[part])):
+            raise UserError(f"the target feature of {phi.name} is all zero in {part}: leave this part out")
 
 
 def invert(

@@ -45,7 +45,10 @@ def bytes_per_reconstruction(
         return inversion.step(method, phi, problem, inversion.start(method, problem, image_shape))
 
     costs = jax.jit(first_step).lower(phi, problem).cost_analysis()
-    return int(costs["bytes accessed"]) if costs else device_memory()
+    if not costs:
+        return device_memory()
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(phi.params))  # weights, which a batch has once
+    return int(max(costs["bytes accessed"] - shared, costs["bytes accessed"] / 8))
 
 
 def device_memory() -> int:

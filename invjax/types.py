@@ -51,7 +51,7 @@ class InputSpec:
         if min(shape[:2]) < self.minimum:
             raise UserError(
                 f"{name} needs a picture of at least {self.minimum}×{self.minimum} pixels, "
-                f"got {shape[0]}×{shape[1]}: take a larger picture or a smaller cell"
+                f"got {shape[0]}×{shape[1]}: take a larger picture, a smaller cell or an earlier layer"
             )
 
 

@@ -4,8 +4,8 @@ that see as far.
 invjax weights fetch squeezenet
 invjax run configs/paper/cnn_layers_squeezenet.py --workdir out/squeezenet --config.images=photos
 
---config.lambda_tv="(0.5, 5.0, 50.0)" gives the table of docs/reproduction.md, with the numbers to expect. On two cores a
-reconstruction takes 2 to 10 s.
+--config.lambda_tv="(0.5, 5.0, 50.0)" gives the table of docs/reproduction.md, with the numbers to expect. On two cores
+a reconstruction takes 5 to 15 s.
 """
 
 from ml_collections import ConfigDict

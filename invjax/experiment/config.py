@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 
 from invjax import features, losses, nets, optimizers, recipes, representations
 from invjax.errors import UserError
-from invjax.representations.networks import parse_layers
+from invjax.representations.networks import describe, parse_layers
 
 RECIPES = (*recipes.names(), "custom")
 LARGEST = float(np.finfo(np.float32).max)
@@ -111,6 +111,8 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"config.layers: {name} has no layers, got '{config.layers[0]}'")
         for layer in config.layers:
             nets.get(name).until(*parse_layers(layer))
+    config.layers = tuple(describe(parse_layers(layer)) for layer in config.layers)  # 1*conv1 is conv1
+    _need(len(set(config.layers)) == len(config.layers), config, "layers", "different names")
     if config.weights and not set(config.representations) & set(nets.names()):
         raise UserError(f"config.weights: {', '.join(config.representations)} has no weights, got '{config.weights}'")
     _need(0 <= config.weights_seed < 2**32, config, "weights_seed", "a whole number from 0 to 2³²−1")

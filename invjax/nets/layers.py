@@ -109,12 +109,11 @@ class LocalResponse(nn.Module):
 
     size: int = 5
     alpha: float = 1e-4
-    beta: float = 0.75
     k: float = 1.0
 
     def __call__(self, x: Array) -> Array:
         """Same shape."""
-        return ops.local_response(x, self.size, self.alpha, self.beta, self.k)
+        return ops.local_response(x, self.size, self.alpha, self.k)
 
 
 class Dropout(nn.Module):

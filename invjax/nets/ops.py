@@ -104,7 +104,7 @@ def block_kernel(kernel: Array, stride: int) -> Array:
 
 
 def _plain(x: Array, kernel: Kernel, pad: int) -> Array:
-    if kernel.transformed is not None and math.prod(x.shape[1:3]) <= winograd.MOST_POSITIONS:
+    if kernel.transformed is not None and pad >= 0 and math.prod(x.shape[1:3]) <= winograd.MOST_POSITIONS:
         return winograd.correlate(x, kernel.transformed, pad)
     return lax.conv_general_dilated(x, kernel.plain, (1, 1), ((pad, pad), (pad, pad)), dimension_numbers=LAYOUT)
 
@@ -265,33 +265,29 @@ def average_pool(x: Array) -> Array:
     return jnp.mean(x, (1, 2), keepdims=True)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def local_response(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
-    """Local response normalisation across channels: x · (k + α/n Σ x²)^−β over the n channels around each.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def local_response(x: Array, size: int, alpha: float, k: float) -> Array:
+    """Local response normalisation across channels: x · (k + α/n Σ x²)^−¾ over the n channels around each.
 
     Args:
         x: float32 [..., C].
         size: n, odd.
-        alpha, beta, k: Caffe's; α is divided by n. β must be 0.75.
+        alpha, k: Caffe's; α is divided by n. Its β is ¾, as in every network that has such layers.
 
     Returns:
         float32 [..., C].
 
     Source: Krizhevsky et al. 2012, section 3.3; Caffe's LRNLayer.
     """
-    return _local_response_forward(x, size, alpha, beta, k)[0]
+    return _local_response_forward(x, size, alpha, k)[0]
 
 
-def _local_response_forward(
-    x: Array, size: int, alpha: float, beta: float, k: float
-) -> tuple[Array, tuple[Array, Array]]:
+def _local_response_forward(x: Array, size: int, alpha: float, k: float) -> tuple[Array, tuple[Array, Array]]:
     scale = k + (x * x) @ _band(x.shape[-1], size, alpha / size)
     return x * _power(scale), (x, scale)
 
 
-def _local_response_backward(
-    size: int, alpha: float, beta: float, k: float, saved: tuple[Array, Array], g: Array
-) -> tuple[Array]:
+def _local_response_backward(size: int, alpha: float, k: float, saved: tuple[Array, Array], g: Array) -> tuple[Array]:
     x, scale = saved
     power = _power(scale)
     spread = (g * x * power / scale) @ _band(x.shape[-1], size, alpha / size)

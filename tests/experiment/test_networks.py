@@ -36,6 +36,7 @@ def changed(config, **fields):
         ({"layers": ("relu5+0*relu2",)}, "the weight of layer relu2 must be a positive number, got 0"),
         ({"layers": ("relu5+x*relu2",)}, "'x*relu2' is not a layer with a weight"),
         ({"layers": ("conv1,conv1",)}, "config.layers must be different names"),
+        ({"layers": ("conv1,1*conv1",)}, "config.layers must be different names"),
         ({"layers": (1,)}, "config.layers must be names, as text"),
         ({"weights_seed": -1}, "config.weights_seed must be a whole number from 0"),
         ({"representations": ("hog",), "weights": "random"}, "config.weights: hog has no weights, got 'random'"),

@@ -189,10 +189,10 @@ def test_average():
 )
 def test_local_response(channels, scale, size, alpha, k):
     x, g = seeded(2, 2, 3, channels, scale=scale), seeded(2, 2, 3, channels, seed=1)
-    value, gradient = one_by_one(lambda x: ops.local_response(x, size, alpha, 0.75, k), x, g)
+    value, gradient = one_by_one(lambda x: ops.local_response(x, size, alpha, k), x, g)
 
     def by_definition(x):
-        return normalised(x, size, alpha, 0.75, k)
+        return normalised(x, size, alpha, k=k)
 
     x, g = double(x, g)
     assert relative(value, by_definition(x)) < CLOSE

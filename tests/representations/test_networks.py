@@ -256,3 +256,11 @@ def test_a_short_inversion():
     target = compiled(phi, IMAGE)
     out = invert(phi, target, key=jax.random.key(0), image_shape=IMAGE.shape, steps=25)
     assert out.status.tolist() == ["ok"] and out.relative_error[0] < 0.4 * out.history["data"][0, 0]
+
+
+def test_a_part_without_a_feature_is_refused():
+    phi = get("squeezenet", layer="conv1+pool1", weights="random")
+    target = jax.tree.map(np.asarray, phi(np.ones((40, 40, 3), np.float32)))
+    target["pool1"] = np.zeros_like(target["pool1"])
+    with pytest.raises(UserError, match="all zero in pool1: leave this part out"):
+        inversion.check_target(phi, target, (40, 40, 3))
