@@ -76,7 +76,9 @@ def _parser(version: str) -> argparse.ArgumentParser:
     source.add_argument("--features", nargs="+", default=(), metavar="FILE", help="instead: .npy, .npz, HDF5 or .mat")
     invert.add_argument("--features-layout", choices=("hwc", "chw"), help="axes in these files (hwc)")
     invert.add_argument("--representation", required=True, metavar="NAME", help="see `invjax representations`")
-    invert.add_argument("--layer", default="", metavar="L", help="of a network, see `invjax representations NETWORK`")
+    invert.add_argument(
+        "--layer", default="", metavar="L", help="of a network: see `invjax representations NET`; its last"
+    )
     invert.add_argument("--weights", metavar="W", help="of a network: see `invjax weights list`, a file, or random")
     invert.add_argument("--restarts", type=int, help="reconstructions per picture (1)")
     invert.add_argument("--steps", type=int, help="gradient steps (the recipe's)")
@@ -180,7 +182,7 @@ def _describe(name: str) -> None:
     network = nets.get(name)
     weights = sum(math.prod(shape) for layer in network.parameter_shapes().values() for shape in layer.values())
     print(f"{inspect.getdoc(nets.factory(name))}\n{weights:,} weights; pictures of {network.input.size} pixels\n")
-    table = Table("layer", "feature", "sees, px", "stride", "λ_V", box=None, header_style="", pad_edge=False)
+    table = Table("layer", "feature", "sees, px", "stride", "λ_TV", box=None, header_style="", pad_edge=False)
     for layer, (field, stride) in network.until(*network.names()).reach().items():
         shape = "×".join(map(str, network.shapes()[layer]))
         far = (str(field), str(stride)) if field else ("all", "")

@@ -243,6 +243,7 @@ def _summary(run: Run) -> list[tuple[str, str]]:
     product = " × ".join(count(factor, noun) for noun, factor in factors.items() if noun != "weight" or factor > 1)
     facts = {
         "run": f"{product} = {done}" if planned == len(run.rows) else f"{product}, {done} of {planned}",
+        "network weights": str(run.config.get("weights") or ""),
         "recipe": ", ".join(dict.fromkeys(row.recipe for row in run.rows)),
         "steps": ", ".join(dict.fromkeys(str(row.steps) for row in run.rows)),
         "date": _date(str(run.environment.get("started") or "")),
