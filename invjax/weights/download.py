@@ -75,7 +75,7 @@ def _download(url: str, entry: catalog.Entry) -> Path:
         raise
     except ValueError as error:  # of pooch: "SHA1 hash of … does not match …: expected … but got …. Deleted …"
         what = str(error).partition(". ")[0]
-        raise UserError(f"{url}: {what}; the download is deleted: try again, --url with another address, or import a file") from None
+        raise UserError(f"{url}: {what}; the download is deleted: try again, or --url with another address") from None
     return Path(file)
 
 
@@ -88,7 +88,7 @@ def _resume(url: str, part: Path) -> None:
         reason = " ".join(str(error).split()).rpartition(": ")[2].partition("', ")[0].strip("()'\" ")
         kept = part.stat().st_size if part.exists() else 0
         what = f"no connection ({reason:.100})" + (f", {kept / 1e6:.1f} MB are kept for the next time" if kept else "")
-        raise UserError(f"{url}: {what}: try again, --url with another address, or import a file") from None
+        raise UserError(f"{url}: {what}: try again, or --url with another address") from None
     except OSError as error:
         error.filename = error.filename or str(part)  # a failed write does not know its file
         raise
