@@ -3,7 +3,7 @@
 python -m experiments.bench                   shallow representations: one reconstruction per core against `vmap`,
                                               recipe fast (about two minutes on two cores)
 python -m experiments.bench --suite cnn       layers of a network: ours against the same step in PyTorch, recipe paper,
-    [--network caffenet] [--layers norm1,norm2,relu5,fc8] [--batches 1,4,16]       (about ten minutes on two cores;
+    [--network caffenet] [--layers norm1,norm2,relu5,fc8] [--batches 1,4,16]       (about five minutes on two cores;
                                               PyTorch comes with pip install 'invjax[bench]')
 Both: [--batches 8] [--steps 10] [--rounds 5] [--json FILE]
 

@@ -1,10 +1,9 @@
 """A gradient step of the paper's recipe in PyTorch, as a good PyTorch programmer would write it for a CPU: what `bench`
 compares ours with. Needs `pip install invjax[bench]`.
 
-Eager mode; weights without gradients, the network cut off at the layer wanted, `batch` reconstructions at once. Ways
-that were tried and slower: `F.local_response_norm`, `avg_pool3d` and a banded 1×1 convolution for local response
-normalisation, strided convolutions as they are, their gradient as a convolution, autograd through the regularizers,
-`torch.compile`.
+Eager mode; weights without gradients, the network cut off at the layer wanted, `batch` reconstructions at once. Tried
+and no faster: `F.local_response_norm`, `avg_pool3d`, a banded 1×1 convolution or matrix product for local response
+normalisation, strided convolutions as they are, the gradient of a convolution as another one, `torch.compile`.
 """
 
 from __future__ import annotations
@@ -160,7 +159,7 @@ def _flat(x: Tensor) -> Tensor:
 
 def convolution(op: layers.Conv, kernel: Tensor, bias: Tensor, layout: torch.memory_format) -> Operation:
     """A convolution with a kernel [h, w, I, O]; of stride s as one of stride 1 over blocks of s × s pixels, whose
-    gradient is several times faster."""
+    gradient is two to three times as fast."""
     kernel = kernel.permute(3, 2, 0, 1)
     if op.stride == 1:
         kernel = kernel.contiguous(memory_format=layout)
@@ -179,7 +178,7 @@ def blocks(x: Tensor, op: layers.Conv) -> Tensor:
 
 
 class LocalResponse(torch.autograd.Function):
-    """x · (k + α Σ x²)^−¾ over the channels around each: six times as fast as `F.local_response_norm`."""
+    """x · (k + α Σ x²)^−¾ over the channels around each: five to six times as fast as `F.local_response_norm`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: int, alpha: float, k: float) -> Tensor:
