@@ -1,4 +1,9 @@
-"""One exception for every mistake a user can mend."""
+"""One exception for every mistake a user can mend, and how its message is put."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
 
 
 class UserError(ValueError):
@@ -6,3 +11,15 @@ class UserError(ValueError):
 
     The command line prints the message and exits with code 2; in Python it is an ordinary `ValueError`.
     """
+
+
+def suggestion(name: str, valid: Sequence[str]) -> str:
+    """The end of a message about an unknown name: the nearest of the valid ones, and all of them."""
+    near = difflib.get_close_matches(name, valid, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return f"{hint}Valid: {', '.join(valid)}"
+
+
+def one_line(message: object) -> str:
+    """A message that may quote a file, fit to be printed: no line breaks, no commands to terminals, no megabytes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(message)[:1000])

@@ -16,6 +16,7 @@ import numpy as np
 
 from invjax import matlab
 from invjax.errors import UserError
+from invjax.files import reading
 from invjax.types import Feature
 
 LIMIT = 1 << 30  # bytes of all arrays of a file
@@ -39,21 +40,13 @@ def read_features(path: str | Path) -> dict[str, np.ndarray]:
         UserError: no such file, another format, damaged, too large, or no arrays of floats in it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
-    try:
+    with reading(path):
         limit = min(LIMIT, DEFLATED * path.stat().st_size)
         arrays = {
             name if name.isprintable() else ascii(name): array
             for name, array in _reader(path)(path, limit)
             if array.ndim and array.size
         }
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except PermissionError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except Exception as error:  # readers raise whatever they like on a broken file
-        raise UserError(f"{path}: the file is damaged ({' '.join(repr(error).split())[:120]})") from None
     if not arrays:
         raise UserError(
             f"{path}: no arrays of floating-point numbers in it; all else, also Python objects, is not read"

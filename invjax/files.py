@@ -1,9 +1,15 @@
-"""Writing files so that a crash never leaves half of one."""
+"""Files: written so that a crash never leaves half of one, read so that a bad one is one line, locked."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+from invjax.errors import UserError, one_line
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
@@ -30,3 +36,42 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
         if isinstance(error, OSError) and error.errno:
             error.filename = str(path)  # a failed write does not know its file
         raise
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Makes one line that names the file of whatever goes wrong while it is read.
+
+    Raises:
+        UserError: no such file, or an exception in the block.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {one_line(error)}") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except Exception as error:  # readers raise whatever they like on a broken file
+        raise UserError(f"{path}: the file is damaged ({one_line(repr(error)[:120])})") from None
+
+
+def lock(path: Path, refusal: str) -> IO[str]:
+    """An open file that no other process has locked; the system unlocks it when the process ends, however it does.
+
+    Args:
+        path: of the file; its folder is made when missing.
+        refusal: what to say where another process has it.
+
+    Raises:
+        UserError: another process has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(refusal) from None
+    return file

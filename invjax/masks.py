@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from invjax.errors import UserError
-from invjax.types import Array, Feature, Image, Params, Representation
+from invjax.types import Array, Feature, Image, Params, Representation, softened
 
 
 def centre(shape: tuple[int, int, int], height: int, width: int) -> np.ndarray:
@@ -93,7 +93,7 @@ class Masked:
     def softened(self, params: Params, sharpness: Array | float) -> tuple[Masked, Params] | None:
         """The mask of what is inside, softened; None where nothing inside is hard."""
         inner, mask = params
-        soft = self.apply.softened(inner, sharpness) if hasattr(self.apply, "softened") else None
+        soft = softened(self.apply, inner, sharpness)
         return None if soft is None else (Masked(soft[0]), (soft[1], mask))
 
 

@@ -55,6 +55,14 @@ class InputSpec:
             )
 
 
+def softened(
+    apply: Callable[[Params, Image], Feature], params: Params, sharpness: Array | float
+) -> tuple[Callable[[Params, Image], Feature], Params] | None:
+    """What `apply.softened(params, sharpness)` returns, (apply, params) or None; None where there is no such method."""
+    soft = getattr(apply, "softened", None)
+    return soft(params, sharpness) if soft else None
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Representation:
@@ -98,8 +106,7 @@ class Representation:
 
         What makes one is `apply.softened(params, sharpness)` → (apply, params) or None, where there is such a method.
         """
-        soft = getattr(self.apply, "softened", None)
-        replacement = soft(self.params, sharpness) if soft else None
+        replacement = softened(self.apply, self.params, sharpness)
         return replacement and dataclasses.replace(self, apply=replacement[0], params=replacement[1])
 
     def feature_shape(self, image_shape: tuple[int, int, int]) -> Any:

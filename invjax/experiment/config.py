@@ -102,6 +102,8 @@ def check(config: ConfigDict) -> None:
         _need(all(isinstance(name, str) for name in config[field]), config, field, "names, as text")
     for field in ("representations", "layers"):
         config[field] = tuple(name.strip() for names in config[field] for name in names.split(","))
+    config.layers = tuple(describe(parse_layers(layer)) for layer in config.layers)  # 1*conv1 is conv1
+    for field in ("representations", "layers"):
         _need(len(set(config[field])) == len(config[field]), config, field, "different names")
     _need(len(config.representations) > 0, config, "representations", "one or more of `invjax representations`")
     for name in config.representations:
@@ -111,8 +113,6 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"config.layers: {name} has no layers, got '{config.layers[0]}'")
         for layer in config.layers:
             nets.get(name).until(*parse_layers(layer))
-    config.layers = tuple(describe(parse_layers(layer)) for layer in config.layers)  # 1*conv1 is conv1
-    _need(len(set(config.layers)) == len(config.layers), config, "layers", "different names")
     if config.weights and not set(config.representations) & set(nets.names()):
         raise UserError(f"config.weights: {', '.join(config.representations)} has no weights, got '{config.weights}'")
     _need(0 <= config.weights_seed < 2**32, config, "weights_seed", "a whole number from 0 to 2³²−1")

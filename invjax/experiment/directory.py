@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import fcntl
 import hashlib
 import io
 import json
@@ -23,14 +22,14 @@ import platform
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from invjax.errors import UserError
 from invjax.experiment.config import as_dict, default
-from invjax.files import write_atomically
+from invjax.files import lock, write_atomically
 
 KEY = ("image", "representation", "layer", "lambda_tv", "restart")
 COLUMNS = (
@@ -62,7 +61,9 @@ class RunDirectory:
         if path.exists() and not path.is_dir():
             raise UserError(f"{path}: is a file; the run needs a folder")
         _refuse_another_run(path, config, pictures)
-        self._lock = _lock(path)
+        self._lock = lock(
+            path / ".lock", f"{path}: another process is running here; wait for it, or choose another folder"
+        )
         # config.json last: it is what makes the folder a run directory
         for name, content in (("environment", environment(command)), ("pictures", pictures), ("config", config)):
             write_atomically(path / f"{name}.json", json.dumps(content, indent=2) + "\n")
@@ -125,18 +126,6 @@ class RunDirectory:
             if key in finished:
                 kept[key] = line
         write_atomically(path, "".join(line + "\n" for line in kept.values()))
-
-
-def _lock(path: Path) -> IO[str]:
-    """An open file that no other process has locked; the system unlocks it when the process ends, however it does."""
-    path.mkdir(parents=True, exist_ok=True)
-    file = (path / ".lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise UserError(f"{path}: another process is running here; wait for it, or choose another folder") from None
-    return file
 
 
 def _refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, str]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Callable
 
-from invjax.errors import UserError
+from invjax.errors import UserError, suggestion
 from invjax.nets.alexnet import alexnet, alexnet_owt, caffenet, vgg_m
 from invjax.nets.network import Layer, Network
 from invjax.nets.squeezenet import squeezenet
@@ -38,9 +37,7 @@ def factory(name: str) -> Callable[[], Network]:
         UserError: unknown name; the message lists the valid ones and the nearest.
     """
     if name not in _FACTORIES:
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise UserError(f"unknown network '{name}'.{hint} Valid: {', '.join(names())}")
+        raise UserError(f"unknown network '{name}'. {suggestion(name, names())}")
     return _FACTORIES[name]
 
 

@@ -19,7 +19,7 @@ _LAST = (
     ("relu5", Relu()),
     ("pool5", MaxPool()),
 )
-_CLASSIFIER = (
+CLASSIFIER = (  # of VGG too
     ("fc6", Dense(4096)),
     ("relu6", Relu()),
     ("fc7", Dense(4096)),
@@ -40,7 +40,7 @@ def caffenet() -> Network:
         ("pool2", MaxPool()),
         ("norm2", LocalResponse()),
         *_LAST,
-        *_CLASSIFIER,
+        *CLASSIFIER,
     )
     return Network(layers, InputSpec(3, CAFFE_MEAN), name="caffenet")
 
@@ -57,7 +57,7 @@ def alexnet() -> Network:
         ("norm2", LocalResponse()),
         ("pool2", MaxPool()),
         *_LAST,
-        *_CLASSIFIER,
+        *CLASSIFIER,
     )
     return Network(layers, InputSpec(3, CAFFE_MEAN), name="alexnet")
 
@@ -80,7 +80,7 @@ def vgg_m() -> Network:
         ("conv5", Conv(512, 3, pad=1)),
         ("relu5", Relu()),
         ("pool5", MaxPool()),
-        *_CLASSIFIER,
+        *CLASSIFIER,
     )
     return Network(layers, InputSpec(3, VGG_MEAN, size=224), name="vgg_m")
 
@@ -101,6 +101,6 @@ def alexnet_owt() -> Network:
         ("conv5", Conv(256, 3, pad=1)),
         ("relu5", Relu()),
         ("pool5", MaxPool()),
-        *_CLASSIFIER,
+        *CLASSIFIER,
     )
     return Network(layers, InputSpec(3, TORCHVISION_MEAN, size=224), name="alexnet_owt")

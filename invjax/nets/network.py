@@ -8,7 +8,6 @@ Any layer can be the output; layers that no output depends on are not computed a
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 from typing import Any
@@ -17,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from invjax.errors import UserError
+from invjax.errors import UserError, suggestion
 from invjax.nets.layers import Conv, Dense, Geometry, GlobalAverage
 from invjax.types import Array, InputSpec
 
@@ -31,6 +30,11 @@ class Layer:
     name: str
     op: nn.Module
     of: tuple[str, ...]
+
+    @property
+    def geometry(self) -> Geometry:
+        """What a position of its output sees of its input."""
+        return self.op.geometry() if hasattr(self.op, "geometry") else Geometry()
 
 
 def chain(*entries: tuple[Any, ...]) -> tuple[Layer, ...]:
@@ -78,9 +82,7 @@ class Network(nn.Module):
         """
         for output in outputs:
             if output not in self.names():
-                near = difflib.get_close_matches(output, self.names(), n=1)
-                hint = f" Did you mean {near[0]}?" if near else ""
-                raise UserError(f"{self.name} has no layer '{output}'.{hint} Valid: {', '.join(self.names())}")
+                raise UserError(f"{self.name} has no layer '{output}'. {suggestion(output, self.names())}")
         return self.clone(outputs=tuple(outputs))
 
     def needed(self) -> tuple[Layer, ...]:
@@ -103,7 +105,7 @@ class Network(nn.Module):
             if isinstance(layer.op, (Dense, GlobalAverage)) or not all(fields):
                 reach[layer.name] = (0, 0)
                 continue
-            step = layer.op.geometry() if hasattr(layer.op, "geometry") else Geometry()
+            step = layer.geometry
             reach[layer.name] = (max(fields) + (step.window - 1) * strides[0], strides[0] * step.stride)
         del reach[PICTURE]
         return reach
@@ -125,11 +127,15 @@ class Network(nn.Module):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each needed layer's feature, of a picture of the size it was designed for."""
-        return _shapes(self.clone(outputs=tuple(layer.name for layer in self.needed())))[0]
+        return _shapes(self._whole())[0]
 
     def parameter_shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """Shapes of the weights of the needed layers: kernels [h, w, in / groups, out] or [in, out], biases [out]."""
-        return _shapes(self.clone(outputs=tuple(layer.name for layer in self.needed())))[1]
+        return _shapes(self._whole())[1]
+
+    def _whole(self) -> Network:
+        """The same network with all needed layers as outputs."""
+        return self.clone(outputs=tuple(layer.name for layer in self.needed()))
 
     def dense_input(self, name: str) -> tuple[int, ...]:
         """Shape [h, w, c] of the feature that a fully connected layer flattens."""
@@ -145,7 +151,7 @@ class Network(nn.Module):
     def _fits(self, side: int) -> bool:
         sides = {PICTURE: side}
         for layer in self.needed():
-            step = layer.op.geometry() if hasattr(layer.op, "geometry") else Geometry()
+            step = layer.geometry
             before = sides[layer.of[0]]
             if before + 2 * step.pad < step.window:
                 return False

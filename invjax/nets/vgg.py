@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from invjax.nets.alexnet import VGG_MEAN
-from invjax.nets.layers import Conv, Dense, MaxPool, Relu
+from invjax.nets.alexnet import CLASSIFIER, VGG_MEAN
+from invjax.nets.layers import Conv, MaxPool, Relu
 from invjax.nets.network import Network, chain
 from invjax.types import InputSpec
 
@@ -16,8 +16,7 @@ def _vgg(name: str, *repeats: int) -> Network:
             entries.append((f"conv{stage}_{number}", Conv(features, 3, pad=1)))
             entries.append((f"relu{stage}_{number}", Relu()))
         entries.append((f"pool{stage}", MaxPool(2, 2)))
-    entries += [("fc6", Dense(4096)), ("relu6", Relu()), ("fc7", Dense(4096)), ("relu7", Relu()), ("fc8", Dense(1000))]
-    return Network(chain(*entries), InputSpec(3, VGG_MEAN, size=224), name=name)
+    return Network(chain(*entries, *CLASSIFIER), InputSpec(3, VGG_MEAN, size=224), name=name)
 
 
 def vgg16() -> Network:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from invjax import nets
-from invjax.errors import UserError
+from invjax.errors import UserError, suggestion
 from invjax.representations.compose import concat, flatten, mask
 from invjax.representations.custom import from_function
 from invjax.representations.dsift import dsift
@@ -53,9 +52,7 @@ def factory(name: str) -> Callable[..., Representation]:
         UserError: unknown name; the message lists the valid ones and the nearest.
     """
     if name not in _FACTORIES:
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise UserError(f"unknown representation '{name}'.{hint} Valid: {', '.join(names())}")
+        raise UserError(f"unknown representation '{name}'. {suggestion(name, names())}")
     return _FACTORIES[name]
 
 

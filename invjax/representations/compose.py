@@ -11,16 +11,11 @@ import jax.numpy as jnp
 
 from invjax.errors import UserError
 from invjax.masks import apply as mask
-from invjax.types import Array, Feature, Image, InputSpec, Params, Representation
+from invjax.types import Array, Feature, Image, InputSpec, Params, Representation, softened
 
 __all__ = ["concat", "flatten", "mask"]
 
 Apply = Callable[[Params, Image], Feature]
-
-
-def _softened(apply: Apply, params: Params, sharpness: Array | float) -> tuple[Apply, Params] | None:
-    soft = getattr(apply, "softened", None)
-    return soft(params, sharpness) if soft else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +30,7 @@ class Flattened:
 
     def softened(self, params: Params, sharpness: Array | float) -> tuple[Flattened, Params] | None:
         """What is inside, softened; None where nothing inside is hard."""
-        soft = _softened(self.apply, params, sharpness)
+        soft = softened(self.apply, params, sharpness)
         return None if soft is None else (Flattened(soft[0]), soft[1])
 
 
@@ -64,7 +59,7 @@ class Concatenated:
 
     def softened(self, params: Params, sharpness: Array | float) -> tuple[Concatenated, Params] | None:
         """The members that are hard, softened, and the others as they are; None where none is hard."""
-        soft = {name: _softened(apply, params[name], sharpness) for name, apply in self.members}
+        soft = {name: softened(apply, params[name], sharpness) for name, apply in self.members}
         if not any(soft.values()):
             return None
         both = {name: soft[name] or (apply, params[name]) for name, apply in self.members}

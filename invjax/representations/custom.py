@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from invjax.errors import UserError
+from invjax.errors import UserError, suggestion
 from invjax.types import Array, Feature, Image, InputSpec, Params, Representation
 
 # (params, batch [1, H, W, C], wanted) → (output, {name of a layer: its output}), for the names that `wanted` accepts
@@ -100,9 +99,7 @@ def from_network(
     valid = _layers(phi, apply) if apply.names else []
     for layer in apply.names:
         if layer not in valid:
-            near = difflib.get_close_matches(layer, valid, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise UserError(f"{name} has no layer '{layer}'.{hint} Valid: {', '.join(valid)}")
+            raise UserError(f"{name} has no layer '{layer}'. {suggestion(layer, valid)}")
     return _checked(phi)
 
 

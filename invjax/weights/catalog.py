@@ -7,9 +7,8 @@ Hashes and licences are those that the publishers state: Caffe's model zoo, the 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 
-from invjax.errors import UserError
+from invjax.errors import UserError, suggestion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +84,5 @@ def get(name: str) -> Entry:
     """
     names = [entry.name for entry in ENTRIES]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise UserError(f"no published weights called '{name}'.{hint} Valid: {', '.join(names)}")
+        raise UserError(f"no published weights called '{name}'. {suggestion(name, names)}")
     return ENTRIES[names.index(name)]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pooch
@@ -14,6 +11,7 @@ from tqdm import tqdm
 
 from invjax import nets
 from invjax.errors import UserError
+from invjax.files import lock
 from invjax.weights import catalog
 from invjax.weights.store import cache, import_file, stored
 
@@ -40,24 +38,13 @@ def fetch(name: str, url: str = "") -> Path:
     entry = catalog.get(name)
     url = url or entry.url
     target = stored(entry.name)
-    with _lock(cache() / f".{entry.name}.lock"):
+    place = cache() / f".{entry.name}.lock"
+    with lock(place, f"{place}: another process is fetching this: wait for it"):
         if not target.exists():
             file = _download(url, entry)
             import_file(file, nets.get(entry.network), entry.name, source=url)
             file.unlink()
     return target
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Keeps other processes out; the system unlocks when the process ends, however it does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{path}: another process is fetching this: wait for it") from None
-        yield
 
 
 def _download(url: str, entry: catalog.Entry) -> Path:

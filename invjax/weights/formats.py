@@ -8,8 +8,9 @@ from pathlib import Path
 
 from invjax import matlab
 from invjax.errors import UserError
+from invjax.files import reading
 from invjax.weights import arrays, caffe, matconvnet, pytorch
-from invjax.weights.found import Found, one_line
+from invjax.weights.found import Found
 
 
 def read(path: str | Path) -> Found:
@@ -19,16 +20,8 @@ def read(path: str | Path) -> Found:
         UserError: no such file, none of these, damaged, or hostile.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
-    try:
+    with reading(path):
         return _checked(_read(path))
-    except UserError as error:
-        raise UserError(f"{path}: {one_line(error)}") from None
-    except PermissionError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except Exception as error:  # parsers raise whatever they like on a broken file
-        raise UserError(f"{path}: the file is damaged ({one_line(repr(error)[:120])})") from None
 
 
 def _read(path: Path) -> Found:

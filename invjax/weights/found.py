@@ -43,8 +43,3 @@ def by_layer(arrays: Mapping[str, np.ndarray], separator: str) -> Layers:
 def allowance(path: Path) -> int:
     """How many bytes a compressed file may unpack to: far more than weights do, far less than a bomb."""
     return 2**24 + 20 * path.stat().st_size
-
-
-def one_line(message: object) -> str:
-    """A message that may quote a file, fit to be printed: no line breaks, no commands to terminals, no megabytes."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(message)[:1000])

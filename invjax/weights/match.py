@@ -95,9 +95,8 @@ def fit(found: Found, network: Network) -> Layers:
 
 
 def _renamed(layers: Layers, network: Network) -> Layers:
-    weighted = [layer.name for layer in network.layers if layer.name in network.parameter_shapes()]
     synonyms = {}
-    for name, number in zip(weighted, _TORCHVISION.get(str(network.name), ()), strict=False):
+    for name, number in zip(network.weighted(), _TORCHVISION.get(str(network.name), ()), strict=False):
         synonyms[f"{'classifier' if name.startswith('fc') else 'features'}.{number}"] = name
     renamed: Layers = {}
     for name, arrays in layers.items():

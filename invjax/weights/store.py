@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from invjax.errors import UserError
+from invjax.errors import UserError, one_line
 from invjax.files import write_atomically
 from invjax.nets.network import Network
 from invjax.weights import catalog, random
 from invjax.weights.formats import read
-from invjax.weights.found import Found, Layers, one_line
+from invjax.weights.found import Found, Layers
 from invjax.weights.match import convert
 
 RANDOM = "random"
