@@ -4,8 +4,9 @@ invjax weights fetch caffenet
 invjax run configs/paper/cnn_layers.py --workdir out/cnn --config.images=photos
 
 --config.lambda_tv="(0.5, 5.0, 50.0)" is the paper's whole table; --config.weights=random the control. On two cores a
-reconstruction takes about 1 s from conv1, 4 s from relu5 and 8 s from fc8. The paper states for fc8 a
-normalized_error of 5.3, 5.9 and 8.5 % at the three weights, over 100 pictures; ours is not measured.
+reconstruction takes, by the times of docs/performance.md, about 1 s from conv1, 4 s from relu5 and 8 s from
+fc8. The paper states for fc8 a normalized_error of 5.3, 5.9 and 8.5 % at the three weights, over 100 pictures; ours is
+not measured.
 """
 
 from ml_collections import ConfigDict
