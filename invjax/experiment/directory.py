@@ -31,11 +31,12 @@ from invjax.errors import UserError
 from invjax.experiment.config import as_dict, default
 from invjax.files import lock, write_atomically
 
-KEY = ("image", "representation", "layer", "lambda_tv", "restart")
+KEY = ("image", "representation", "layer", "variant", "lambda_tv", "restart")
 COLUMNS = (
-    *("image", "representation", "layer", "recipe", "lambda_tv", "lambda_alpha", "seed", "restart", "steps"),
-    *("status", "relative_error", "normalized_error", "psnr", "ssim", "seconds", "picture"),
+    *("image", "representation", "layer", "weights", "variant", "recipe", "lambda_tv", "lambda_alpha", "seed"),
+    *("restart", "steps", "status", "relative_error", "normalized_error", "psnr", "ssim", "seconds", "picture"),
 )
+NEW = dict.fromkeys(("weights", "variant"), "")  # columns that tables of earlier versions do not have
 FREE = ("images", "features", "batch_size", "checkpoint_seconds")  # may change; the pictures themselves are compared
 PACKAGES = ("invjax", "jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "scikit-image")
 
@@ -168,7 +169,7 @@ def read_rows(path: Path) -> list[Row]:
         return []
     try:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
-        rows = list(reader)
+        rows = [NEW | row for row in reader]
     except (UnicodeDecodeError, csv.Error):
         rows = [{}]
     if not all(isinstance(row.get(column), str) for row in rows for column in COLUMNS):
@@ -178,7 +179,7 @@ def read_rows(path: Path) -> list[Row]:
 
 def key_of(row: Row) -> tuple[str, ...]:
     """What tells one reconstruction from another."""
-    return tuple(_cell(row[name]) for name in KEY)
+    return tuple(_cell({**NEW, **row}[name]) for name in KEY)
 
 
 def _cell(value: Any) -> str:

@@ -148,6 +148,7 @@ def _record(batch: Batch, result: inversion.Inversion, seconds: float, directory
         rows.append(
             _key(job, reconstruction)
             | {
+                "weights": job.phi.source,
                 "recipe": job.recipe,
                 "lambda_alpha": job.weights["alpha"],
                 "seed": job.seed,
@@ -177,6 +178,7 @@ def _key(job: Job, reconstruction: Reconstruction) -> Row:
         "image": reconstruction.image,
         "representation": job.phi.name,
         "layer": job.phi.layer,
+        "variant": "",
         "lambda_tv": reconstruction.lambda_tv,
         "restart": reconstruction.restart,
     }

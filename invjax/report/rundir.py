@@ -15,7 +15,7 @@ import numpy as np
 
 from invjax.errors import UserError
 
-Key = tuple[str, str, str, str, int]  # image, representation, layer, lambda_tv, restart
+Key = tuple[str, str, str, str, str, int]  # image, representation, layer, variant, lambda_tv, restart
 History = dict[str, np.ndarray]  # "step" and the terms of the objective, float64 [points]
 K = TypeVar("K", bound=Hashable)
 
@@ -27,6 +27,8 @@ class Row:
     image: str
     representation: str
     layer: str
+    weights: str
+    variant: str
     recipe: str
     lambda_tv: float
     lambda_alpha: float
@@ -49,10 +51,11 @@ class Row:
     @property
     def key(self) -> Key:
         """What names this reconstruction in history.jsonl."""
-        return self.image, self.representation, self.layer, self.weight, self.restart
+        return self.image, self.representation, self.layer, self.variant, self.weight, self.restart
 
 
 COLUMNS = {field.name: str(field.type) for field in dataclasses.fields(Row)}
+NEW = dict.fromkeys(("weights", "variant"), "")  # columns that tables of earlier versions do not have
 
 
 def grouped(rows: Iterable[Row], key: Callable[[Row], K]) -> dict[K, list[Row]]:
@@ -135,10 +138,10 @@ def _rows(workdir: Path) -> list[Row]:
         raise UserError(f"{workdir}: not a run directory: there is no results.csv in it")
     try:
         table = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
-        missing = sorted(COLUMNS.keys() - set(table.fieldnames or ()))
+        missing = sorted(COLUMNS.keys() - NEW.keys() - set(table.fieldnames or ()))
         if table.fieldnames and missing:
             raise UserError(f"{path}: the table lacks the column {missing[0]}")
-        rows = [_row(record, f"{path}, line {table.line_num}") for record in table]
+        rows = [_row(NEW | record, f"{path}, line {table.line_num}") for record in table]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -203,7 +206,11 @@ def _history(line: bytes) -> tuple[Key, History]:
     history = {name: np.array(values, np.float64) for name, values in record.items() if isinstance(values, list)}
     if any(values.shape != (len(history["step"]),) for values in history.values()):
         raise ValueError("lists of different lengths")
-    identity = str(record["image"]), str(record["representation"]), str(record.get("layer") or "")
+    identity = (
+        str(record["image"]),
+        str(record["representation"]),
+        *(str(record.get(k) or "") for k in ("layer", "variant")),
+    )
     return (*identity, _weight(_number(record["lambda_tv"])), int(record["restart"])), history
 
 

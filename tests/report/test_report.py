@@ -472,7 +472,7 @@ def test_no_results_is_an_error(tmp_path: Path) -> None:
 
 
 HEADER = ",".join(rundir.COLUMNS)
-ROW = "cat,hog,,fast,0.5,42,3,0,20,ok,0.01,,17,,1,images/cat/x.png"
+ROW = "cat,hog,,,,fast,0.5,42,3,0,20,ok,0.01,,17,,1,images/cat/x.png"
 
 
 @pytest.mark.parametrize(
