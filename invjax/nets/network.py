@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,6 +21,28 @@ from invjax.nets.layers import Conv, Dense, Geometry, GlobalAverage
 from invjax.types import Array, InputSpec
 
 PICTURE = "picture"  # what the first layer reads
+
+
+class Placement(NamedTuple):
+    """What a layer's positions see: position i, along rows or columns, the pixels offset + i · stride … + window − 1.
+
+    The offset is negative where the layers pad the picture.
+    """
+
+    offset: int
+    window: int
+    stride: int
+
+    def through(self, step: Geometry) -> Placement:
+        """What the positions of the next layer see."""
+        window = self.window + (step.window - 1) * self.stride
+        return Placement(self.offset - step.pad * self.stride, window, self.stride * step.stride)
+
+
+def _union(places: list[Placement]) -> Placement:
+    """What features of the same positions see together."""
+    offset = min(seen.offset for seen in places)
+    return Placement(offset, max(seen.offset + seen.window for seen in places) - offset, places[0].stride)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,16 +121,17 @@ class Network(nn.Module):
 
     def reach(self) -> dict[str, tuple[int, int]]:
         """(receptive field, stride) in pixels of each needed layer; what sees the whole picture has a field of 0."""
-        reach = {PICTURE: (1, 1)}
+        return {name: (seen.window, seen.stride) for name, seen in self.placement().items()}
+
+    def placement(self) -> dict[str, Placement]:
+        """Where in the picture each needed layer looks; what sees the whole picture has a window of 0."""
+        places = {PICTURE: Placement(0, 1, 1)}
         for layer in self.needed():
-            fields, strides = zip(*(reach[name] for name in layer.of), strict=True)
-            if isinstance(layer.op, (Dense, GlobalAverage)) or not all(fields):
-                reach[layer.name] = (0, 0)
-                continue
-            step = layer.geometry
-            reach[layer.name] = (max(fields) + (step.window - 1) * strides[0], strides[0] * step.stride)
-        del reach[PICTURE]
-        return reach
+            inputs = [places[name] for name in layer.of]
+            whole = isinstance(layer.op, (Dense, GlobalAverage)) or not all(seen.window for seen in inputs)
+            places[layer.name] = Placement(0, 0, 0) if whole else _union(inputs).through(layer.geometry)
+        del places[PICTURE]
+        return places
 
     def prepare(self, params: Any) -> dict[str, Any]:
         """What `apply` takes, of the weights of at least the needed layers: they, and the kernels as `ops` likes them.
