@@ -1,0 +1,122 @@
+"""TensorBoard: loss curves and pictures of a run as event files, to be looked at while it goes on."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from invjax.errors import UserError
+from invjax.files import reading
+
+FLUSH_SECONDS = 10.0  # between two moments when what is written can be seen
+
+
+class Writer:
+    """Appends to the event files of a folder; a context manager.
+
+    Each start writes a file of its own, as TensorBoard wants it. What an earlier start has written is not repeated: a
+    descent that goes on from its checkpoint takes some steps again, to the very same values.
+
+    Args:
+        folder: of the event files, made when missing.
+
+    Raises:
+        UserError: tensorboardX is not installed, or an event file there is damaged.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from tensorboardX import event_file_writer, proto
+        except ImportError:
+            raise UserError("config.tensorboard needs tensorboardX: pip install 'invjax[tensorboard]'") from None
+        self._proto = proto
+        folder = Path(folder)
+        self._written = _last_steps(folder, proto.event_pb2.Event)
+        folder.mkdir(parents=True, exist_ok=True)
+        starts = len(list(folder.iterdir()))  # in the name: two starts within a second would write the same file
+        self._file = event_file_writer.EventsWriter(str(folder / "events"), f".{starts}")
+        self._flushed = time.monotonic()
+
+    def __enter__(self) -> Writer:
+        """Nothing more to open."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Writes what is left."""
+        self._file.close()
+
+    def scalars(self, tag_prefix: str, step: int, values: dict[str, float]) -> None:
+        """Adds a point to some curves.
+
+        Args:
+            tag_prefix: what they belong to; curves are called "tag_prefix/name".
+            step: of the descent.
+            values: by name.
+        """
+        tags = {f"{tag_prefix}/{name}": float(value) for name, value in values.items()}
+        self._add(step, {tag: {"simple_value": value} for tag, value in tags.items()})
+
+    def picture(self, tag: str, step: int, pixels: np.ndarray) -> None:
+        """Adds a picture.
+
+        Args:
+            tag: its name; TensorBoard has a slider for pictures of one name.
+            step: of the descent.
+            pixels: uint8 [H, W, C], C 1 or 3.
+        """
+        height, width, channels = pixels.shape
+        file = io.BytesIO()
+        Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(file, "PNG")
+        encoded = self._proto.summary_pb2.Summary.Image(
+            height=height, width=width, colorspace=channels, encoded_image_string=file.getvalue()
+        )
+        self._add(step, {tag: {"image": encoded}})
+
+    def _add(self, step: int, values: dict[str, dict[str, Any]]) -> None:
+        """An event with the values, by tag, that are not there yet."""
+        fresh = {tag: value for tag, value in values.items() if step > self._written.get(tag, -1)}
+        if not fresh:
+            return
+        summary = self._proto.summary_pb2.Summary()
+        for tag, value in fresh.items():
+            summary.value.add(tag=tag, **value)
+        self._file.write_event(self._proto.event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+        self._written |= dict.fromkeys(fresh, step)
+        if time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self._file.flush()
+            self._flushed = time.monotonic()
+
+
+def _last_steps(folder: Path, event_class: Any) -> dict[str, int]:
+    """The greatest step of each tag in the event files of a folder."""
+    steps: dict[str, int] = {}
+    for path in folder.glob("events.out.tfevents.*"):
+        with reading(path):
+            for record in _records(path.read_bytes()):
+                event = event_class.FromString(record)
+                for value in event.summary.value:
+                    steps[value.tag] = max(event.step, steps.get(value.tag, -1))
+    return steps
+
+
+def _records(data: bytes) -> Iterator[bytes]:
+    """Whole records of an event file: length, its checksum, as many bytes, their checksum (TFRecord).
+
+    The last one may have been cut short by a kill. Checksums are not looked at.
+    """
+    start = 0
+    while start + 12 <= len(data):
+        (length,) = struct.unpack_from("<Q", data, start)
+        end = start + 12 + length
+        if end + 4 > len(data):
+            return
+        yield data[start + 12 : end]
+        start = end + 4
