@@ -30,11 +30,15 @@ def get_config() -> ConfigDict:
     config.options.orientations = config_dict.placeholder(int)  # HOG 9 (undirected), DSIFT 8 (full circle)
     config.options.bilinear = config_dict.placeholder(bool)  # HOG: share votes between orientations; False
 
+    config.mask = ""  # part of the feature: "centre 5x5" positions, "group 1/2" or "channels 0:48"; all of it
+
     # How many reconstructions: images × representations × lambda_tv × restarts
     config.restarts = 1  # starts from different noise
     config.seed = 0  # of the noise; a restart's noise depends on seed, picture name and its own number only
     config.lambda_tv = ()  # weights of total variation, unit-norm form; each gives reconstructions of its own; the
     # paper's: 0.5 for HOG, DSIFT and first layers, then 5, then 50
+    config.sweep = config_dict.placeholder(object)  # values for any of these fields: a grid {"beta": (1.0, 2.0),
+    # "mask": ("group 1/2", "group 2/2")}, or a list ({"beta": 1.0}, {"recipe": "paper", "options.cell": 6})
 
     # What to minimise
     config.loss = "euclidean"  # euclidean, l1 or inner_product
@@ -44,7 +48,9 @@ def get_config() -> ConfigDict:
     config.lambda_range = 0.0  # weight of leaving the range of real pixels; 0: no such term
 
     # How
-    config.recipe = "fast"  # fast, paper, or custom: the optimizer below, on the hard votes of HOG as they are
+    config.recipe = "fast"  # fast, paper, custom: the optimizer below, on the hard votes of HOG as they are; or
+    # hoggles: no descent but the dictionary below
+    config.hoggles = ""  # a file of `invjax hoggles train`, for the recipe hoggles
     config.steps = config_dict.placeholder(int)  # gradient steps; the recipe's
     config.optimizer = ConfigDict()  # of the recipe "custom"
     config.optimizer.name = "adam"  # momentum (the paper's), sgd, adam, sobolev_adam, lbfgs, lbfgs_linesearch
@@ -55,6 +61,16 @@ def get_config() -> ConfigDict:
     # What is kept
     config.every = 10  # steps between two points of the loss curves
     config.stretch = False  # also save pictures stretched to the full range, as the paper shows them
+    config.movie = False  # also save how each picture came about, as an animated WebP
+    config.study = False  # afterwards: how far restarts are apart, at every layer, and what a network sees in them
+    config.tensorboard = False  # also write TensorBoard's event files; needs pip install 'invjax[tensorboard]'
+    config.figure = ConfigDict()  # figures/pictures.png and .pdf: a grid of reconstructions
+    config.figure.rows = (
+        ""  # what goes down: image, representation, layer, variant, lambda_tv, restart, or label, which
+    )
+    # is representation, layer and variant in one; empty: what varies
+    config.figure.columns = ""  # what goes across
+    config.figure.field = False  # draw on the original what the masked feature sees
 
     # How the work is done; changes no result, and may be changed when a run goes on
     config.batch_size = config_dict.placeholder(int)  # reconstructions at once; as many as fit into memory

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from invjax.errors import UserError
+from invjax.errors import Incomplete, UserError
 
-EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILURE, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: default those of the process.
 
     Returns:
-        Exit code: 0; 1 when a file cannot be written; 2 for wrong input; 130 when interrupted.
+        Exit code: 0; 1 when a file cannot be written; 2 for wrong input; 3 when some reconstructions of a run failed;
+        130 when interrupted.
     """
     from invjax.version import __version__
 
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except UserError as error:
         return _fail(str(error), EXIT_USAGE)
+    except Incomplete as error:
+        return _fail(str(error), EXIT_INCOMPLETE)
     except KeyboardInterrupt as stopped:
         print(f"invjax: {stopped or 'interrupted'}", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -93,8 +96,9 @@ def _parser(version: str) -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run", help="run a config", epilog="Further arguments override fields: --config.restarts=8"
     )
-    run.add_argument("config", metavar="CONFIG", help="a Python file, or a bundled config such as demo")
+    run.add_argument("config", metavar="CONFIG", help="a Python file, or a bundled config: demo, paper/layers")
     run.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory")
+    run.add_argument("--dry_run", "--dry-run", action="store_true", help="only print the plan, and its time")
     run.set_defaults(command=_run)
 
     report = commands.add_parser("report", help="write report.html of a run directory again")
@@ -147,7 +151,13 @@ def _run(options: argparse.Namespace) -> None:
     from invjax.experiment import config as configs
     from invjax.experiment.run import run
 
-    run(configs.load(options.config, options.overrides), options.workdir)
+    config = configs.load(options.config, options.overrides)
+    if options.dry_run:
+        from invjax.experiment import dry_run
+
+        dry_run.show(config, options.workdir)
+    else:
+        run(config, options.workdir)
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class Incomplete(Exception):
+    """Some of what was asked for failed, and the rest is done: told in one line, with exit code 3."""
+
+
 def suggestion(name: str, valid: Sequence[str]) -> str:
     """The end of a message about an unknown name: the nearest of the valid ones, and all of them."""
     near = difflib.get_close_matches(name, valid, n=1)

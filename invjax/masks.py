@@ -7,6 +7,7 @@ keeps only what the mask keeps. Positions are [row, column] of a feature [h, w, 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 import jax
@@ -79,6 +80,44 @@ def channel_group(shape: tuple[int, ...], group: int, groups: int = 2) -> np.nda
     return channels(shape, range(group * size, (group + 1) * size))
 
 
+def named(text: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The mask that a config asks for.
+
+    Args:
+        text: "centre 5x5" (positions), "group 1/2" (the first half of the channels), or "channels 0:48".
+        shape: of the feature.
+
+    Returns:
+        float32, broadcastable to the feature.
+
+    Raises:
+        UserError: no such mask, or not of such a feature.
+    """
+    kind, first, last = parse(text)
+    if not isinstance(shape, tuple) or (kind == "centre" and len(shape) != 3):
+        raise UserError(f"mask '{text}' does not fit a feature of shape {shape}")
+    if kind == "group":
+        return channel_group(shape, first - 1, last)
+    if kind == "channels":
+        return channels(shape, range(first, last))
+    return centre((shape[0], shape[1], shape[2]), first, last)
+
+
+def parse(text: str) -> tuple[str, int, int]:
+    """("centre", 5, 5) of "centre 5x5", and likewise of what else `named` knows.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    wanted = re.fullmatch(r"(centre|group|channels) +(\d+)([x/:])(\d+)", text.strip())
+    if not wanted or wanted[3] != _SEPARATORS[wanted[1]]:
+        raise UserError(f"unknown mask '{text}': write 'centre 5x5', 'group 1/2' or 'channels 0:48'")
+    return wanted[1], int(wanted[2]), int(wanted[4])
+
+
+_SEPARATORS = {"centre": "x", "group": "/", "channels": ":"}
+
+
 @dataclasses.dataclass(frozen=True)
 class Masked:
     """Φ times a mask; the mask is a parameter, so that another mask of the same shape does not compile again."""
@@ -89,6 +128,10 @@ class Masked:
         """`params` are (Φ's own, mask)."""
         inner, mask = params
         return jax.tree.map(jnp.multiply, self.apply(inner, image), mask)
+
+    def operations(self) -> int:
+        """Those of what is inside, where it knows them."""
+        return self.apply.operations() if hasattr(self.apply, "operations") else 0
 
     def softened(self, params: Params, sharpness: Array | float) -> tuple[Masked, Params] | None:
         """The mask of what is inside, softened; None where nothing inside is hard."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -18,6 +19,21 @@ from absl import logging
 from invjax.inversion import Progress
 
 
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """A batch on its way.
+
+    Attributes:
+        progress: of `inversion.solve`, between two stretches.
+        seconds: spent on it so far.
+        frames: for a movie, uint8 [points, batch, H, W, C], or None.
+    """
+
+    progress: Progress
+    seconds: float
+    frames: np.ndarray | None = None
+
+
 class Checkpoint:
     """Where one batch is kept while it is being computed.
 
@@ -28,17 +44,20 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
 
-    def save(self, progress: Progress, seconds: float) -> None:
+    def save(self, saved: Saved) -> None:
         """Writes a batch between two stretches, then forgets the one before.
-
-        Args:
-            progress: of `inversion.solve`.
-            seconds: spent on it so far.
 
         Raises:
             OSError: it cannot be written; an earlier checkpoint is untouched.
         """
-        tree = {"states": jax.tree.leaves(progress.states), "history": progress.history, "seconds": np.array(seconds)}
+        progress = saved.progress
+        tree = {
+            "states": jax.tree.leaves(progress.states),
+            "history": progress.history,
+            "seconds": np.array(saved.seconds),
+        }
+        if saved.frames is not None:
+            tree["frames"] = saved.frames
         _need_space(self._path, sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
         try:
             with _quiet(), self._manager() as manager:
@@ -46,14 +65,11 @@ class Checkpoint:
         except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
             raise OSError(f"{self._path}: the checkpoint cannot be written: {str(error).splitlines()[0]}") from error
 
-    def load(self, structure: Any) -> tuple[Progress, float] | None:
+    def load(self, structure: Any) -> Saved | None:
         """The newest checkpoint, or None where there is none.
 
         Args:
             structure: of the states, `inversion.state_structure`.
-
-        Returns:
-            (progress, seconds).
 
         Raises:
             Exception: it is damaged; whatever Orbax and the storage libraries raise.
@@ -67,7 +83,7 @@ class Checkpoint:
             tree = manager.restore(step, args=ocp.args.StandardRestore())
         states = jax.tree.unflatten(structure, [jax.numpy.asarray(leaf) for leaf in tree["states"]])
         history = {name: np.asarray(value) for name, value in tree["history"].items()}
-        return Progress(states, step, history), float(tree["seconds"])
+        return Saved(Progress(states, step, history), float(tree["seconds"]), tree.get("frames"))
 
     def clear(self) -> None:
         """Removes it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from collections.abc import Iterator, Sequence
@@ -13,11 +14,13 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from invjax import features, losses, nets, optimizers, recipes, representations
+from invjax import features, losses, masks, nets, optimizers, recipes, representations
 from invjax.errors import UserError
+from invjax.experiment.sweep import expand
 from invjax.representations.networks import describe, parse_layers
 
-RECIPES = (*recipes.names(), "custom")
+RECIPES = (*recipes.names(), "custom", "hoggles")
+AXES = ("image", "representation", "layer", "variant", "lambda_tv", "restart", "label")  # of a figure
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -30,7 +33,8 @@ def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """Reads a config file and applies overrides.
 
     Args:
-        path: a Python file with `get_config()`, or the name of a bundled one such as "demo" or "paper/table_shallow".
+        path: a Python file with `get_config()`, or the name of a bundled one such as "demo" or "paper/table_shallow";
+            "file.py:argument" calls `get_config("argument")`.
         overrides: "--config.field=value", as ml_collections' config_flags reads them.
 
     Returns:
@@ -53,8 +57,9 @@ def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 
 def _read(path: str) -> ConfigDict:
+    file, argument = _find(path)
     try:
-        config = runpy.run_path(str(_find(path)))["get_config"]()
+        config = runpy.run_path(str(file))["get_config"](*argument)
     except UserError:
         raise
     except Exception as error:  # whatever the user's file raises
@@ -64,12 +69,14 @@ def _read(path: str) -> ConfigDict:
     return config
 
 
-def _find(path: str) -> Path:
-    """The file itself, or the bundled config of that name."""
-    bundled = Path(str(resources.files("invjax.configs"))) / f"{path}.py"
-    for candidate in (Path(path), bundled):
-        if candidate.is_file():
-            return candidate
+def _find(path: str) -> tuple[Path, list[str]]:
+    """The file itself, or the bundled config of that name; and the argument behind a colon, if any."""
+    bundled = Path(str(resources.files("invjax.configs")))
+    name, *argument = path.rsplit(":", 1)
+    for file, rest in ((path, []), (name, argument)):
+        for candidate in (Path(file), bundled / f"{file}.py"):
+            if candidate.is_file():
+                return candidate, rest
     raise UserError(f"{path}: no such config file, nor a bundled config of that name (demo, paper/table_shallow)")
 
 
@@ -90,11 +97,26 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error.args[0] if len(error.args) == 1 else error).split())
 
 
-def check(config: ConfigDict) -> None:
+def check(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
     """Raises UserError, naming field and valid values, for what cannot be run; nothing is computed.
 
     Splits "a,b" in tuples of names, so that the command line needs no brackets.
+
+    Returns:
+        The variants of the config's sweep, of `sweep.expand`, checked as well.
     """
+    for field in ("rows", "columns"):
+        _need(config.figure[field] in ("", *AXES), config, f"figure.{field}", f"one of {', '.join(AXES)}")
+    variants = expand(config)
+    for name, variant in variants:
+        try:
+            _check(variant)
+        except UserError as error:
+            raise UserError(f"config.sweep, {name}: {error}" if name else str(error)) from None
+    return variants
+
+
+def _check(config: ConfigDict) -> None:
     for name, value in _flat(config):
         finite = not isinstance(value, float) or abs(value) <= LARGEST
         _need(finite, config, name, "a finite number")
@@ -117,6 +139,9 @@ def check(config: ConfigDict) -> None:
         raise UserError(f"config.weights: {', '.join(config.representations)} has no weights, got '{config.weights}'")
     _need(0 <= config.weights_seed < 2**32, config, "weights_seed", "a whole number from 0 to 2³²−1")
     _need(config.recipe in RECIPES, config, "recipe", f"one of {', '.join(RECIPES)}")
+    _need(config.recipe != "hoggles" or config.hoggles, config, "hoggles", "a file of `invjax hoggles train`")
+    if config.mask:
+        masks.parse(config.mask)
     _need(config.loss in losses.names(), config, "loss", f"one of {', '.join(losses.names())}")
     _need(config.restarts >= 1, config, "restarts", "at least 1")
     _need(not (config.images and config.features), config, "features", "left out where there are config.images")
@@ -168,6 +193,6 @@ def _need(fine: bool, config: ConfigDict, field: str, wanted: str) -> None:
 def as_dict(config: ConfigDict) -> dict[str, Any]:
     """The config as JSON would hold it, to be written and compared."""
     return {
-        name: as_dict(value) if isinstance(value, ConfigDict) else list(value) if isinstance(value, tuple) else value
+        name: as_dict(value) if isinstance(value, ConfigDict) else json.loads(json.dumps(value))
         for name, value in config.items()
     }

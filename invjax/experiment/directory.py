@@ -6,6 +6,8 @@ results.csv       one row per finished reconstruction; a row is there only when 
 history.jsonl     one line per reconstruction: the objective's terms along the way
 images/NAME/      original.png, if any, and, per reconstruction, .png to look at and .npz with the exact numbers
 checkpoints/      the batch in flight, while running
+failures.json     what could not be computed, and why; tried again by the next start
+figures/ tables/  of the results, as PNG and PDF, as CSV, Markdown and LaTeX
 report.html       a page of all this
 """
 
@@ -20,6 +22,7 @@ import math
 import os
 import platform
 import shutil
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,9 @@ COLUMNS = (
     *("restart", "steps", "status", "relative_error", "normalized_error", "psnr", "ssim", "seconds", "picture"),
 )
 NEW = dict.fromkeys(("weights", "variant"), "")  # columns that tables of earlier versions do not have
-FREE = ("images", "features", "batch_size", "checkpoint_seconds")  # may change; the pictures themselves are compared
+# may change: the pictures themselves are compared, the others change no result
+FREE = ("images", "features", "batch_size", "checkpoint_seconds", "movie", "study", "tensorboard", "figure")
+GROWING = ("representations", "layers", "lambda_tv", "restarts", "sweep")  # may ask for more than there is already
 PACKAGES = ("invjax", "jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "scikit-image")
 
 Row = dict[str, Any]
@@ -50,6 +55,7 @@ class RunDirectory:
         path: the folder, made when missing.
         config: of `config.as_dict`.
         pictures: of `plan.fingerprints`.
+        planned: `key_of` every reconstruction that the config asks for.
         command: what was typed.
 
     Raises:
@@ -57,11 +63,16 @@ class RunDirectory:
         OSError: it cannot be written.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any], pictures: dict[str, str], command: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: dict[str, Any],
+        pictures: dict[str, str],
+        planned: Collection[tuple[str, ...]],
+        command: str,
+    ) -> None:
         self.path = path
-        if path.exists() and not path.is_dir():
-            raise UserError(f"{path}: is a file; the run needs a folder")
-        _refuse_another_run(path, config, pictures)
+        refuse_another_run(path, config, pictures, planned)
         self._lock = lock(
             path / ".lock", f"{path}: another process is running here; wait for it, or choose another folder"
         )
@@ -69,6 +80,8 @@ class RunDirectory:
         for name, content in (("environment", environment(command)), ("pictures", pictures), ("config", config)):
             write_atomically(path / f"{name}.json", json.dumps(content, indent=2) + "\n")
         self.rows = read_rows(path / "results.csv")
+        self.failures: list[Row] = []
+        (path / "failures.json").unlink(missing_ok=True)
         self._repair_history()
 
     def __enter__(self) -> RunDirectory:
@@ -114,6 +127,16 @@ class RunDirectory:
         write_atomically(self.path / "results.csv", table.getvalue())
         self.rows = rows
 
+    def fail(self, keys: list[Row], reason: str) -> None:
+        """Records reconstructions that could not be computed.
+
+        Args:
+            keys: with all of KEY.
+            reason: why, a line.
+        """
+        self.failures += [{name: key[name] for name in KEY} | {"reason": reason} for key in keys]
+        write_atomically(self.path / "failures.json", json.dumps(self.failures, indent=2) + "\n")
+
     def _repair_history(self) -> None:
         """Drops lines of reconstructions that were being recorded when the run was killed."""
         path, finished, kept = self.path / "history.jsonl", self.finished(), {}
@@ -129,7 +152,12 @@ class RunDirectory:
         write_atomically(path, "".join(line + "\n" for line in kept.values()))
 
 
-def _refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, str]) -> None:
+def refuse_another_run(
+    path: Path, config: dict[str, Any], pictures: dict[str, str], planned: Collection[tuple[str, ...]]
+) -> None:
+    """Raises UserError where a folder is not empty and not of this run; arguments as of `RunDirectory`."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file; the run needs a folder")
     if not (path / "config.json").exists():
         if path.is_dir() and any(not file.name.startswith(".") for file in path.iterdir() if file.suffix != ".json"):
             raise UserError(f"{path}: is not empty and not a run directory; choose another folder")
@@ -138,11 +166,14 @@ def _refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, 
     there = as_dict(default()) | _read_json(path / "config.json")
     here = as_dict(default()) | json.loads(json.dumps(config))
     different = [name for name in {**there, **here} if there.get(name) != here.get(name) and name not in FREE]
-    if different:
+    dropped = [row for row in read_rows(path / "results.csv") if key_of(row) not in planned]
+    if dropped or not set(different) <= set(GROWING):
         changes = ", ".join(f"{name} (there {there.get(name)}, here {here.get(name)})" for name in different)
+        changes = changes or f"{len(dropped)} of its reconstructions are not asked for any more"
         raise UserError(f"{path}: was made by another config: {changes}; choose another folder or the same values")
     before = _read_json(path / "pictures.json")
-    changed = [name for name in {**before, **pictures} if before.get(name) != pictures.get(name)]
+    added = {name for name in before.keys() ^ pictures.keys() if name.startswith("weights of ")}  # of other layers
+    changed = [name for name in {**before, **pictures} if before.get(name) != pictures.get(name) and name not in added]
     if changed:
         raise UserError(
             f"{path}: was made of other pictures or features: {', '.join(changed)} differ; choose another folder"

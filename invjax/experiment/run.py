@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import math
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import images, inversion, memory, metrics, report
+from invjax import images, inversion, memory
+from invjax.errors import Incomplete, UserError, one_line
 from invjax.experiment import config as configs
-from invjax.experiment.checkpoint import Checkpoint
-from invjax.experiment.directory import Row, RunDirectory, key_of
+from invjax.experiment.batch import Batch, Descent, Solved, by_dictionary
+from invjax.experiment.checkpoint import Checkpoint, Saved
+from invjax.experiment.directory import RunDirectory, key_of
 from invjax.experiment.display import Display, print_table
-from invjax.experiment.plan import Job, Reconstruction, compute_features, fingerprints, make_jobs
-from invjax.files import write_atomically
+from invjax.experiment.events import Writer
+from invjax.experiment.plan import Job, Reconstruction, Targets, describe, fingerprints, make_jobs
+from invjax.experiment.record import record, save_originals, stem
 
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Reconstructions computed at once.
-
-    Attributes:
-        job: what they belong to.
-        rows: the reconstructions.
-    """
-
-    job: Job
-    rows: tuple[Reconstruction, ...]
-
-    @property
-    def keys(self) -> list[Row]:
-        """What tells each reconstruction from all others of the run."""
-        return [_key(self.job, row) for row in self.rows]
-
-    @property
-    def work(self) -> int:
-        """Reconstructions × steps."""
-        return len(self.rows) * self.job.steps
+MOVIE_BATCH = 32  # frames of more reconstructions would fill the memory
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -59,154 +37,178 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
     Raises:
         UserError: a config, picture or directory that cannot be used; nothing was computed.
+        Incomplete: some reconstructions failed; all others are done.
         OSError: the disk is full or the directory cannot be written.
         KeyboardInterrupt: Ctrl-C or SIGTERM; everything is on disk and the same command goes on.
     """
-    configs.check(config)
     jobs = make_jobs(config)
-    with RunDirectory(workdir, configs.as_dict(config), fingerprints(jobs), shlex.join(sys.argv)) as directory:
+    planned = {key_of(job.key(row)) for job in jobs for row in job.rows}
+    record_of_config, command = configs.as_dict(config), shlex.join(sys.argv)
+    with RunDirectory(workdir, record_of_config, fingerprints(jobs), planned, command) as directory:
         try:
+            save_originals(jobs, workdir)
             _run_jobs(jobs, directory, config)
-            page = report.write(workdir)
+            page = _publish(directory, config)
         except OSError as error:
             kept = f"{error.strerror or error}; what was finished is kept, and the same command goes on"
             raise OSError(error.errno, kept, error.filename) from error
-    print_table(directory.rows)
-    print(f"{page}: open it in a browser")
+    if page:
+        print_table(directory.rows)
+        print(f"{page}: open it in a browser")
+    _conclude(directory, len(planned))
 
 
 def _run_jobs(jobs: list[Job], directory: RunDirectory, config: ConfigDict) -> None:
-    """Every batch that is not finished."""
-    for job in jobs:
-        _save_originals(job, directory.path)
     finished = directory.finished()
-    batches = [batch for job in jobs for batch in _batches(job, finished, config.batch_size)]
-    total = sum(len(job.rows) * job.steps for job in jobs)
-    done = total - sum(batch.work for batch in batches)
-    if not batches:
+    left = [tuple(row for row in job.rows if key_of(job.key(row)) not in finished) for job in jobs]
+    if not any(left):
         print(f"{directory.path}: finished already, nothing to compute")
-    with Display(total, done) as display, _interruptible() as stop:
-        for batch in batches:
-            checkpoint = Checkpoint(directory.checkpoint_path(batch.keys))
-            result, seconds = _solve(batch, checkpoint, config, display, done, stop)
-            _record(batch, result, seconds, directory, config.stretch)
-            checkpoint.clear()
-            done += batch.work
+    total = sum(job.work * len(job.rows) for job in jobs)
+    done = total - sum(job.work * len(rows) for job, rows in zip(jobs, left, strict=True))
+    with (
+        Display(total, done, sum(len(job.rows) for job in jobs)) as display,
+        Writer(directory.path / "tensorboard") if config.tensorboard else nullcontext() as log,
+        _interruptible() as stop,
+    ):
+        runner = _Runner(directory, config, display, log, stop, done)
+        for number, (job, rows) in enumerate(zip(jobs, left, strict=True), start=1):
+            runner.run(job, rows, f", {number} of {len(jobs)}" if len(jobs) > 1 else "")
     directory.clear_checkpoints()
 
 
-def _batches(job: Job, finished: set[tuple[str, ...]], batch_size: int | None) -> list[Batch]:
-    rows = [row for row in job.rows if key_of(_key(job, row)) not in finished]
-    if batch_size is None:
-        batch_size = memory.batch_size(job.method, job.phi, job.problems(job.rows[:1]), job.image_shape)
-    return [Batch(job, tuple(rows[first : first + batch_size])) for first in range(0, len(rows), batch_size)]
+class _Runner:
+    """Computes jobs one after the other; a failure is recorded, and the rest goes on."""
 
+    def __init__(
+        self,
+        directory: RunDirectory,
+        config: ConfigDict,
+        display: Display,
+        log: Writer | None,
+        stop: list[int],
+        done: float,
+    ) -> None:
+        self._directory, self._config, self._display, self._log, self._stop = directory, config, display, log, stop
+        self._done = done
+        self._place = ""
 
-def _resume(batch: Batch, checkpoint: Checkpoint, display: Display) -> tuple[inversion.Progress | None, float]:
-    """The checkpoint of a batch, or (None, 0.0) where there is none that can be read."""
-    try:
-        return checkpoint.load(inversion.state_structure(batch.job.method, batch.job.image_shape)) or (None, 0.0)
-    except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
-        display.say(f"the checkpoint is damaged, a batch starts again ({str(error).splitlines()[0]})")
+    def run(self, job: Job, rows: tuple[Reconstruction, ...], place: str) -> None:
+        """Computes some rows of a job; `place` says which job it is of how many."""
+        self._place = f"{job.phi.name} {job.phi.layer}".strip() + place
+        if not rows:
+            return
+        try:
+            targets = job.targets()
+            faults = job.faults(targets)
+            sound = tuple(row for row in rows if row.picture not in faults)
+            size = self._batch_size(job, sound, targets) if sound else 1
+        except (OSError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # of XLA: whatever it raises, other jobs can go on
+            self._fail(job, rows, error)
+            return
+        for picture, reason in faults.items():
+            self._fail(job, tuple(row for row in rows if row.picture == picture), UserError(reason))
+        for batch in Batch(job, targets, sound).cut(size):
+            self._attempt(batch)
+
+    def _batch_size(self, job: Job, rows: tuple[Reconstruction, ...], targets: Targets) -> int:
+        size = self._config.batch_size
+        if size is None:
+            size = memory.batch_size(job.method, job.phi, job.problems(rows[:1], targets), job.image_shape)
+        return min(size, MOVIE_BATCH) if self._config.movie else size
+
+    def _attempt(self, batch: Batch) -> None:
+        """Computes and records a batch; halves one that fails, until it is clear which reconstructions do."""
+        try:
+            self._solve(batch)
+        except (OSError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # as above
+            if len(batch.rows) == 1:
+                self._fail(batch.job, batch.rows, error)
+                return
+            self._display.say(f"a batch of {len(batch.rows)} failed and is halved ({_reason(error)})")
+            for half in batch.cut(math.ceil(len(batch.rows) / 2)):
+                self._attempt(half)
+
+    def _solve(self, batch: Batch) -> None:
+        checkpoint = Checkpoint(self._directory.checkpoint_path(batch.keys))
+        solved = by_dictionary(batch) if batch.job.dictionary else self._descend(batch, checkpoint)
+        record(batch, solved, self._directory, self._config.stretch)
+        for row, image in zip(batch.rows, solved.inversion.images if self._log else (), strict=False):
+            self._log.picture(stem(batch.job, row), batch.job.steps, images.to_pixels(image, batch.job.phi.input))
+        self._done += batch.job.work * len(batch.rows)
         checkpoint.clear()
-        return None, 0.0
+
+    def _descend(self, batch: Batch, checkpoint: Checkpoint) -> Solved:
+        descent = Descent(batch, self._config.every, self._saved(batch, checkpoint), self._config.movie)
+        kept = time.monotonic()
+        for progress in descent:
+            self._show(batch, progress)
+            if self._stop or time.monotonic() - kept >= self._config.checkpoint_seconds:
+                checkpoint.save(descent.state())
+                kept = time.monotonic()
+            if self._stop:
+                raise KeyboardInterrupt("stopped; what was done is kept, and the same command goes on")
+        return descent.result()
+
+    def _show(self, batch: Batch, progress: inversion.Progress) -> None:
+        done = self._done + batch.job.work * len(batch.rows) * progress.step / batch.job.steps
+        loss = float(progress.history["total"][:, -1].mean())
+        self._display.update(self._place, done, loss, len(self._directory.rows))
+        if self._log is None:
+            return
+        for index, row in enumerate(batch.rows):
+            terms = {name: float(values[index, -1]) for name, values in progress.history.items() if name != "step"}
+            self._log.scalars(stem(batch.job, row), progress.step, terms)
+
+    def _saved(self, batch: Batch, checkpoint: Checkpoint) -> Saved | None:
+        """The checkpoint of a batch, or None where there is none that can be read."""
+        try:
+            return checkpoint.load(inversion.state_structure(batch.job.method, batch.job.image_shape))
+        except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
+            self._display.say(f"the checkpoint is damaged, a batch starts again ({_reason(error)})")
+            checkpoint.clear()
+            return None
+
+    def _fail(self, job: Job, rows: tuple[Reconstruction, ...], error: Exception) -> None:
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        self._display.say(f"failed: {describe(job, rows[0])}{more}: {_reason(error)}")
+        self._directory.fail([job.key(row) for row in rows], _reason(error))
+        self._done += job.work * len(rows)
 
 
-def _solve(
-    batch: Batch, checkpoint: Checkpoint, config: ConfigDict, display: Display, done: int, stop: list[int]
-) -> tuple[inversion.Inversion, float]:
-    """Computes one batch from its checkpoint or from noise.
-
-    Returns:
-        (result, seconds that it took, over all starts).
-    """
-    job, problems = batch.job, batch.job.problems(batch.rows)
-    resume, seconds = _resume(batch, checkpoint, display)
-    started, saved = time.monotonic() - seconds, time.monotonic()
-    for progress in inversion.solve(job.method, job.phi, problems, job.image_shape, job.steps, config.every, resume):
-        loss = progress.history["total"][:, -1]
-        display.update(f"{job.phi.name} {job.phi.layer}".strip(), done + progress.step * len(batch.rows), loss.mean())
-        if stop or time.monotonic() - saved >= config.checkpoint_seconds:
-            checkpoint.save(progress, time.monotonic() - started)
-            saved = time.monotonic()
-        if stop:
-            raise KeyboardInterrupt("stopped; what was done is kept, and the same command goes on")
-    return inversion.finish(job.method, job.phi, problems, progress), time.monotonic() - started
+def _reason(error: Exception) -> str:
+    """One line; the class of what is no user's mistake."""
+    text = one_line(str(error).strip().partition("\n")[0])
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
-def _record(batch: Batch, result: inversion.Inversion, seconds: float, directory: RunDirectory, stretch: bool) -> None:
-    """Measures a batch, and writes its pictures and then its rows."""
-    job, rows, histories = batch.job, [], []
-    features, norms = compute_features(job.phi, result.images), np.linalg.norm(metrics.flat(job.targets), axis=1)
-    for index, reconstruction in enumerate(batch.rows):
-        image = result.images[index]
-        target = jax.tree.map(lambda leaf, which=reconstruction.picture: leaf[which], job.targets)
-        stem = _stem(job, reconstruction)
-        _save_picture(directory.path / stem, image, metrics.error_map(features[index], target), job, stretch)
-        relative_error = float(result.relative_error[index])
-        norm = float(norms[reconstruction.picture])
-        rows.append(
-            _key(job, reconstruction)
-            | {
-                "weights": job.phi.source,
-                "recipe": job.recipe,
-                "lambda_alpha": job.weights["alpha"],
-                "seed": job.seed,
-                "steps": job.steps,
-                "status": result.status[index],
-                "relative_error": relative_error,
-                "normalized_error": metrics.normalized_error(relative_error, norm, job.pairwise_distance),
-                "seconds": seconds / len(batch.rows),
-                "picture": f"{stem}.png",
-            }
-            | _likeness(job, reconstruction, image)
-        )
-        histories.append({k: v if k == "step" else v[index] for k, v in result.history.items()})
-    directory.add(rows, histories)
+def _publish(directory: RunDirectory, config: ConfigDict) -> Path | None:
+    """Everything that is made of the results; None where there are none."""
+    from invjax import publish, report, study  # with pandas and matplotlib, which a descent does not need
+
+    if not directory.rows:
+        return None
+    if config.study:
+        study.write(directory.path)
+    publish.write(directory.path)
+    return report.write(directory.path)
 
 
-def _likeness(job: Job, reconstruction: Reconstruction, image: np.ndarray) -> Row:
-    """Measures in pixels, which need an original."""
-    if job.originals is None:
-        return {"psnr": math.nan, "ssim": math.nan}
-    original = job.originals[reconstruction.picture]
-    return {measure.__name__: measure(image, original, job.phi.input) for measure in (metrics.psnr, metrics.ssim)}
-
-
-def _key(job: Job, reconstruction: Reconstruction) -> Row:
-    return {
-        "image": reconstruction.image,
-        "representation": job.phi.name,
-        "layer": job.phi.layer,
-        "variant": "",
-        "lambda_tv": reconstruction.lambda_tv,
-        "restart": reconstruction.restart,
-    }
-
-
-def _stem(job: Job, row: Reconstruction) -> str:
-    """Path of a reconstruction's files inside the run directory, without suffix."""
-    what = "_".join(filter(None, (job.phi.name, job.phi.layer.replace("/", "-").replace("*", "x"))))
-    return f"images/{row.image}/{what}_tv{row.lambda_tv:g}_r{row.restart}"
-
-
-def _save_originals(job: Job, workdir: Path) -> None:
-    if job.originals is None:
+def _conclude(directory: RunDirectory, planned: int) -> None:
+    """Raises for what failed."""
+    failed = directory.failures
+    if not failed:
         return
-    for index, name in job.names.items():
-        images.save_image(workdir / "images" / name / "original.png", job.originals[index], job.phi.input)
-
-
-def _save_picture(stem: Path, image: np.ndarray, error_map: np.ndarray | None, job: Job, stretch: bool) -> None:
-    """The picture to look at, and beside it the exact numbers."""
-    images.save_image(stem.with_name(f"{stem.name}.png"), image, job.phi.input)
-    if stretch:
-        images.save_image(stem.with_name(f"{stem.name}_stretched.png"), image, job.phi.input, stretch=True)
-    exact, arrays = io.BytesIO(), {"image": image}
-    if error_map is not None:
-        arrays["error_map"] = error_map
-    np.savez(exact, allow_pickle=False, **arrays)
-    write_atomically(stem.with_name(f"{stem.name}.npz"), exact.getvalue())
+    first = failed[0]
+    raise Incomplete(
+        f"{len(failed)} of {planned} reconstructions failed, {first['image']} from {first['representation']} "
+        f"{first['layer']}".rstrip()
+        + f" first: {first['reason']}; all reasons are in {directory.path}/failures.json, "
+        "and the same command tries them again"
+    )
 
 
 @contextmanager

@@ -29,6 +29,10 @@ class NetworkFeature:
         features = {name: batch[0] for name, batch in batches.items()}
         return features if len(features) > 1 else features[self.network.ends()[0]]
 
+    def operations(self) -> int:
+        """Multiplications of one forward pass, at the size that the network was designed for."""
+        return self.network.operations()
+
 
 def network(name: str, layer: Layers = "", weights: str = "", seed: int = 0) -> Representation:
     """One or more layers of a network.

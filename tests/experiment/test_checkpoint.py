@@ -9,9 +9,10 @@ import orbax.checkpoint as ocp
 import pytest
 
 from invjax import inversion, recipes, representations
-from invjax.experiment.checkpoint import Checkpoint
+from invjax.experiment.checkpoint import Checkpoint, Saved
 
 SHAPE = (24, 24, 1)
+FRAMES = np.arange(24, dtype=np.uint8).reshape(3, 2, 2, 2, 1)
 
 
 @pytest.fixture
@@ -32,12 +33,13 @@ def test_a_resumed_batch_ends_in_the_same_bits(tmp_path, batch):
     checkpoint = Checkpoint(tmp_path / "c")
     for progress in inversion.solve(method, phi, problems, SHAPE, 6, every=2):
         if progress.step == 4:
-            checkpoint.save(progress, 1.5)
+            checkpoint.save(Saved(progress, 1.5, FRAMES))
     expected = inversion.finish(method, phi, problems, progress)
     structure = inversion.state_structure(method, SHAPE)
-    resumed, seconds = checkpoint.load(structure)
-    assert (resumed.step, seconds) == (4, 1.5)
-    *_, progress = inversion.solve(method, phi, problems, SHAPE, 6, every=2, resume=resumed)
+    saved = checkpoint.load(structure)
+    assert (saved.progress.step, saved.seconds) == (4, 1.5)
+    np.testing.assert_array_equal(saved.frames, FRAMES)
+    *_, progress = inversion.solve(method, phi, problems, SHAPE, 6, every=2, resume=saved.progress)
     assert bits(inversion.finish(method, phi, problems, progress)) == bits(expected)
 
 
@@ -45,9 +47,9 @@ def test_only_the_newest_is_kept_and_clear_removes_it(tmp_path, batch):
     method, phi, problems = batch
     checkpoint = Checkpoint(tmp_path / "c")
     for progress in inversion.solve(method, phi, problems, SHAPE, 6, every=2):
-        checkpoint.save(progress, 0.0)
+        checkpoint.save(Saved(progress, 0.0))
     structure = inversion.state_structure(method, SHAPE)
-    assert checkpoint.load(structure)[0].step == 6
+    assert checkpoint.load(structure).progress.step == 6
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["6"]
     checkpoint.clear()
     assert checkpoint.load(structure) is None
@@ -57,7 +59,7 @@ def test_half_a_checkpoint_is_none(tmp_path, batch):
     method, phi, problems = batch
     checkpoint = Checkpoint(tmp_path / "c")
     progress = next(inversion.solve(method, phi, problems, SHAPE, 6))
-    checkpoint.save(progress, 0.0)
+    checkpoint.save(Saved(progress, 0.0))
     (tmp_path / "c" / "0").rename(tmp_path / "c" / "0.orbax-checkpoint-tmp")
     structure = inversion.state_structure(method, SHAPE)
     assert checkpoint.load(structure) is None
@@ -69,7 +71,7 @@ def test_a_full_disk_is_an_oserror_with_the_place(tmp_path, batch, monkeypatch):
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(progress.states))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=needed // 2))
     with pytest.raises(OSError, match="No space left") as caught:
-        Checkpoint(tmp_path / "c").save(progress, 0.0)
+        Checkpoint(tmp_path / "c").save(Saved(progress, 0.0))
     assert caught.value.filename == str(tmp_path / "c")
 
 
@@ -81,4 +83,4 @@ def test_what_the_storage_library_raises_is_an_oserror(tmp_path, batch, monkeypa
     progress = next(inversion.solve(method, phi, problems, SHAPE, 6))
     monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
     with pytest.raises(OSError, match=r"checkpoint cannot be written: RESOURCE_EXHAUSTED: of some kind$"):
-        Checkpoint(tmp_path / "c").save(progress, 0.0)
+        Checkpoint(tmp_path / "c").save(Saved(progress, 0.0))

@@ -13,8 +13,10 @@ CONFIG = {"restarts": 2, "images": ["a.png"]}
 PICTURES = {"a": "0123"}
 
 
-def opened(path, config=CONFIG, pictures=PICTURES):
-    return RunDirectory(path, config, pictures, "command")
+def opened(path, config=CONFIG, pictures=PICTURES, planned=None):
+    return RunDirectory(
+        path, config, pictures, {key_of(row(r)) for r in range(3)} if planned is None else planned, "command"
+    )
 
 
 def row(restart, **values):
@@ -58,7 +60,8 @@ def test_other_pictures_are_refused_by_name(tmp_path):
 
 def test_what_changes_no_result_may_change(tmp_path):
     opened(tmp_path)
-    opened(tmp_path, CONFIG | {"images": ["elsewhere/a.png"], "batch_size": 3, "checkpoint_seconds": 1.0})
+    free = {"images": ["elsewhere/a.png"], "batch_size": 3, "checkpoint_seconds": 1.0, "study": True, "movie": True}
+    opened(tmp_path, CONFIG | free)
 
 
 def test_a_field_that_an_older_config_lacks_had_its_default(tmp_path):
@@ -86,9 +89,36 @@ def test_history_of_unfinished_rows_is_dropped(tmp_path):
 
 def test_another_config_is_refused_by_name(tmp_path):
     opened(tmp_path)
-    with pytest.raises(UserError, match=r"restarts \(there 2, here 3\)") as caught:
-        opened(tmp_path, CONFIG | {"restarts": 3})
+    with pytest.raises(UserError, match=r"seed \(there 0, here 3\)") as caught:
+        opened(tmp_path, CONFIG | {"seed": 3})
     assert "images" not in str(caught.value)
+
+
+def test_a_config_may_ask_for_more_but_not_for_less(tmp_path):
+    opened(tmp_path).add([row(0), row(1)], [HISTORY, HISTORY])
+    assert len(opened(tmp_path, CONFIG | {"restarts": 3}).finished()) == 2
+    assert json.loads((tmp_path / "config.json").read_text())["restarts"] == 3
+    with pytest.raises(UserError, match=r"another config: restarts \(there 3, here 1\)"):
+        opened(tmp_path, CONFIG | {"restarts": 1}, planned={key_of(row(0))})
+
+
+def test_weights_of_more_networks_may_come(tmp_path):
+    weights = {"weights of alexnet: a.npz": "sha256:1"}
+    opened(tmp_path, pictures=PICTURES | weights)
+    opened(tmp_path, pictures=PICTURES | weights | {"weights of vgg16: b.npz": "sha256:2"})
+    with pytest.raises(UserError, match=r"weights of alexnet: a\.npz differ"):
+        opened(tmp_path, pictures=PICTURES | {"weights of alexnet: a.npz": "sha256:3"})
+
+
+def test_failures_are_kept_until_the_next_start(tmp_path):
+    directory = opened(tmp_path)
+    directory.fail([row(0)], "it is flat")
+    directory.fail([row(1)], "no memory")
+    found = json.loads((tmp_path / "failures.json").read_text())
+    assert [(failure["restart"], failure["reason"]) for failure in found] == [(0, "it is flat"), (1, "no memory")]
+    assert directory.finished() == set()
+    directory.__exit__()
+    assert opened(tmp_path).failures == [] and not (tmp_path / "failures.json").exists()
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

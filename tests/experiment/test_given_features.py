@@ -89,7 +89,7 @@ def test_the_picture_found_is_the_one_found_from_the_picture_itself(given, tmp_p
     from_picture = given.copy_and_resolve_references()
     from_picture.images, from_picture.features = (str(tmp_path / "astronaut.png"),), ()
     [job] = plan.make_jobs(from_picture)
-    np.save(tmp_path / "astronaut.npy", job.targets[0])
+    np.save(tmp_path / "astronaut.npy", job.targets().features[0])
     given.features = (str(tmp_path / "astronaut.npy"),)
     run(from_picture, tmp_path / "picture")
     run(given, tmp_path / "feature")
@@ -106,7 +106,7 @@ def test_names_are_different(given, tmp_path):
         np.save(tmp_path / path, ASTRONAUT)
     given.features += (str(tmp_path / "two-1.npy"), str(tmp_path / "more" / "two.npy"))
     [job] = plan.make_jobs(given)
-    assert list(job.names.values()) == ["two-0", "two-1", "two-1-2", "two"]
+    assert list(job.pictures) == ["two-0", "two-1", "two-1-2", "two"]
     assert job.originals is None and job.image_shape == (64, 64, 1)
 
 
@@ -118,7 +118,7 @@ def test_layout_and_layers_by_name(given, tmp_path):
         plan.make_jobs(given)
     np.savez(path, hog=np.moveaxis(ASTRONAUT, -1, 0)[None])
     [job] = plan.make_jobs(given)
-    np.testing.assert_array_equal(job.targets[0], ASTRONAUT)
+    np.testing.assert_array_equal(job.targets().features[0], ASTRONAUT)
 
 
 def test_layers_of_a_network_take_the_arrays_of_their_names(given, tmp_path):
@@ -127,7 +127,7 @@ def test_layers_of_a_network_take_the_arrays_of_their_names(given, tmp_path):
     np.savez(tmp_path / "two.npz", **{name: np.moveaxis(array, -1, 1) for name, array in arrays.items()})
     given.features, given.features_layout = (str(tmp_path / "two.npz"),), "chw"
     given.representations, given.weights, given.layers = ("caffenet",), "random", ("relu1", "conv1", "conv1+0.5*relu1")
-    relu1, conv1, both = (job.targets for job in plan.make_jobs(given))
+    relu1, conv1, both = (job.targets().features for job in plan.make_jobs(given))
     np.testing.assert_array_equal(relu1, arrays["relu1"].astype(np.float32))
     np.testing.assert_array_equal(conv1, arrays["conv1"].astype(np.float32))
     np.testing.assert_array_equal(both["relu1"], relu1)

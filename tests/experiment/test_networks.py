@@ -135,5 +135,6 @@ def test_other_weights_of_the_same_name_are_other_fingerprints(finished):
     config = changed(config, size=64, weights="random")
     first = plan.fingerprints(plan.make_jobs(config))
     second = plan.fingerprints(plan.make_jobs(changed(config, weights_seed=1)))
-    assert first.keys() == second.keys() == {"p", "weights of squeezenet"}
-    assert first["p"] == second["p"] and first["weights of squeezenet"] != second["weights of squeezenet"]
+    weights = "weights of squeezenet: random seed"
+    assert first.keys() == second.keys() == {"p", weights}
+    assert first["p"] == second["p"] and first[weights] != second[weights]

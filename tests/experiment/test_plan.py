@@ -67,7 +67,7 @@ def test_rows_are_images_by_weights_by_restarts(config):
     config.lambda_tv = (0.5, 5.0)
     [job] = plan.make_jobs(config)
     assert [(row.lambda_tv, row.restart) for row in job.rows] == [(0.5, 0), (0.5, 1), (5.0, 0), (5.0, 1)]
-    problems = job.problems(job.rows)
+    problems = job.problems(job.rows, job.targets())
     np.testing.assert_allclose(problems.weights["tv"], [0.5, 0.5, 5, 5])
     np.testing.assert_allclose(problems.target[3], job.phi(job.originals[0]), rtol=0, atol=1e-5)
 
@@ -79,9 +79,14 @@ def test_pictures_of_different_sizes_make_jobs_of_their_own(config, tmp_path):
     jobs = plan.make_jobs(config)
     assert [job.image_shape for job in jobs] == [(40, 40, 1), (48, 48, 1)]
     assert [row.image for row in jobs[0].rows] == ["40", "40", "other", "other"]
-    first, second = (np.asarray(target).ravel() for target in jobs[0].targets)
-    np.testing.assert_allclose(jobs[0].pairwise_distance, np.linalg.norm(first - second), rtol=1e-6)
-    assert np.isnan(jobs[1].pairwise_distance)
+    targets = jobs[0].targets()
+    first, second = (np.asarray(feature).ravel() for feature in targets.features)
+    np.testing.assert_allclose(targets.pairwise_distance, np.linalg.norm(first - second), rtol=1e-6)
+    assert np.isnan(jobs[1].targets().pairwise_distance)
+
+
+def keys_of(job):
+    return job.problems(job.rows, job.targets()).key
 
 
 def test_noise_depends_on_seed_picture_and_restart_only(config, tmp_path):
@@ -91,26 +96,27 @@ def test_noise_depends_on_seed_picture_and_restart_only(config, tmp_path):
     together = plan.make_jobs(config)[0]
     keys = {
         (row.image, row.restart): key
-        for row, key in zip(together.rows, jax.random.key_data(together.problems(together.rows).key), strict=True)
+        for row, key in zip(together.rows, jax.random.key_data(keys_of(together)), strict=True)
     }
-    for row, key in zip(alone.rows, jax.random.key_data(alone.problems(alone.rows).key), strict=True):
+    for row, key in zip(alone.rows, jax.random.key_data(keys_of(alone)), strict=True):
         np.testing.assert_array_equal(key, keys[row.image, row.restart])
     assert len({tuple(np.asarray(key)) for key in keys.values()}) == len(keys)
 
 
-def test_a_flat_picture_is_refused_by_name(config, tmp_path):
+def test_a_flat_picture_is_found_out(config, tmp_path):
     path = tmp_path / "flat.png"
     Image.fromarray(np.full((40, 40), 128, np.uint8)).save(path)
-    config.images = (str(path),)
-    with pytest.raises(UserError, match=r"flat\.png: .*all zero"):
-        plan.make_jobs(config)
+    config.images = (*config.images, str(path))
+    [job] = plan.make_jobs(config)
+    [(place, reason)] = job.faults(job.targets()).items()
+    assert job.pictures[place] == "flat" and "all zero" in reason
 
 
 def test_options_reach_the_representation(config):
     config.options.cell = 5
     config.options.orientations = 4
     [job] = plan.make_jobs(config)
-    assert job.targets.shape == (1, 8, 8, 12)
+    assert job.targets().features.shape == (1, 8, 8, 12)
     config.representations = ("dsift",)
     config.options.bilinear = True
     configs.check(config)

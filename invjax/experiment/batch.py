@@ -1,0 +1,120 @@
+"""A batch: reconstructions that are computed at once, from a checkpoint or from noise."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from invjax import inversion, losses
+from invjax.experiment import movie
+from invjax.experiment.checkpoint import Saved
+from invjax.experiment.directory import Row
+from invjax.experiment.plan import Job, Reconstruction, Targets
+
+MOVIE_FRAMES = 40  # at most, about
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Reconstructions of one job, computed at once.
+
+    Attributes:
+        job: what they belong to.
+        targets: the job's features.
+        rows: the reconstructions.
+    """
+
+    job: Job
+    targets: Targets
+    rows: tuple[Reconstruction, ...]
+
+    @property
+    def keys(self) -> list[Row]:
+        """What tells each reconstruction from all others of the run."""
+        return [self.job.key(row) for row in self.rows]
+
+    def cut(self, size: int) -> Iterator[Batch]:
+        """Batches of at most that size, in order."""
+        for first in range(0, len(self.rows), size):
+            yield dataclasses.replace(self, rows=self.rows[first : first + size])
+
+
+@dataclasses.dataclass(frozen=True)
+class Solved:
+    """A finished batch.
+
+    Attributes:
+        inversion: its reconstructions.
+        seconds: that it took, over all starts.
+        frames: how they came about, uint8 [points, batch, H, W, C]; None where no movie is wanted.
+    """
+
+    inversion: inversion.Inversion
+    seconds: float
+    frames: np.ndarray | None
+
+
+class Descent:
+    """A batch on its way: iterates over the points of its history.
+
+    Args:
+        batch: what to compute.
+        every: steps between two points.
+        saved: of an earlier start, to go on from; None: from noise.
+        film: whether to keep frames for a movie.
+    """
+
+    def __init__(self, batch: Batch, every: int, saved: Saved | None = None, film: bool = False) -> None:
+        self._batch, self._every, self._saved = batch, every, saved
+        self._problems = batch.job.problems(batch.rows, batch.targets)
+        self._started = time.monotonic() - (saved.seconds if saved else 0.0)
+        self._frames = list(saved.frames) if saved and saved.frames is not None else []
+        self._spacing = max(1, round(batch.job.steps / every / MOVIE_FRAMES)) if film else 0
+        self.progress: inversion.Progress | None = None
+
+    def __iter__(self) -> Iterator[inversion.Progress]:
+        """Computes; each point after the one where an earlier start was saved."""
+        job, resume = self._batch.job, self._saved.progress if self._saved else None
+        method, phi, shape = job.method, job.phi, job.image_shape
+        for progress in inversion.solve(method, phi, self._problems, shape, job.steps, self._every, resume):
+            self.progress = progress
+            if progress is resume:
+                continue
+            number = progress.step // self._every
+            if self._spacing and (number % self._spacing == 0 or progress.step == job.steps):
+                frames = [movie.frame(u, method.objective.scale, phi.input) for u in np.asarray(progress.states.u)]
+                self._frames.append(np.stack(frames))
+            yield progress
+
+    def state(self) -> Saved:
+        """What to go on from, between two points."""
+        assert self.progress is not None
+        return Saved(self.progress, time.monotonic() - self._started, self._film())
+
+    def result(self) -> Solved:
+        """The finished batch."""
+        assert self.progress is not None
+        found = inversion.finish(self._batch.job.method, self._batch.job.phi, self._problems, self.progress)
+        return Solved(found, time.monotonic() - self._started, self._film())
+
+    def _film(self) -> np.ndarray | None:
+        return np.stack(self._frames) if self._frames else None
+
+
+def by_dictionary(batch: Batch) -> Solved:
+    """HOGgles: no descent, so one point of history."""
+    from invjax import hoggles
+
+    job, started = batch.job, time.monotonic()
+    assert job.dictionary is not None
+    targets = [batch.targets.of(row.picture) for row in batch.rows]
+    found = [hoggles.invert(job.dictionary, job.phi, target, job.image_shape) for target in targets]
+    measure = jax.jit(lambda phi, image, target: losses.euclidean(phi(image), target))
+    errors = np.array([measure(job.phi, image, target) for image, target in zip(found, targets, strict=True)])
+    history = {"step": np.array([0]), "data": errors[:, None], "total": errors[:, None]}
+    result = inversion.Inversion(np.stack(found), errors, np.full(len(found), "ok"), history)
+    return Solved(result, time.monotonic() - started, None)

@@ -1,0 +1,89 @@
+"""What a run would do: its batches and about how long they take, without computing or writing anything."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from invjax import memory
+from invjax.experiment import config as configs
+from invjax.experiment import estimate
+from invjax.experiment.directory import key_of, read_rows, refuse_another_run
+from invjax.experiment.plan import Job, Reconstruction, Targets, fingerprints, make_jobs
+
+
+def show(config: ConfigDict, workdir: Path) -> None:
+    """Prints the plan of a run.
+
+    Args:
+        config: of `config.load`, not yet checked.
+        workdir: the run directory; what is finished there is not counted.
+
+    Raises:
+        UserError: what the run would refuse.
+    """
+    jobs = make_jobs(config)
+    planned = {key_of(job.key(row)) for job in jobs for row in job.rows}
+    refuse_another_run(workdir, configs.as_dict(config), fingerprints(jobs), planned)
+    finished = {key_of(row) for row in read_rows(workdir / "results.csv")}
+    table = Table(
+        "", "pictures", "λ_TV", "variants", "reconstructions", "batches", "about", box=box.SIMPLE, pad_edge=False
+    )
+    count = seconds = 0.0
+    for job in jobs:
+        rows = tuple(row for row in job.rows if key_of(job.key(row)) not in finished)
+        size = _batch_size(job, config.batch_size) if rows else 1
+        time = _seconds(job, rows, size) if rows else 0.0
+        count, seconds = count + len(rows), seconds + time
+        table.add_row(*_cells(job, rows), str(math.ceil(len(rows) / size)), _duration(time))
+    Console().print(table)
+    done = f", {len(planned) - count:.0f} of {len(planned)} are finished" if count < len(planned) else ""
+    print(f"{count:.0f} reconstructions to compute{done}; about {_duration(seconds)} on this machine, left alone")
+
+
+def _cells(job: Job, rows: tuple[Reconstruction, ...]) -> list[str]:
+    variants = dict.fromkeys(row.variant for row in rows)
+    return [
+        f"{job.phi.name} {job.phi.layer}".strip(),
+        str(len({row.image for row in rows})),
+        ", ".join(dict.fromkeys(f"{row.lambda_tv:g}" for row in rows)),
+        "; ".join(variants),
+        str(len(rows)),
+    ]
+
+
+def _batch_size(job: Job, wanted: int | None) -> int:
+    if wanted is not None or job.dictionary is not None:
+        return wanted or len(job.rows)
+    return memory.batch_size(job.method, job.phi, job.problems(job.rows[:1], _blank(job)), job.image_shape)
+
+
+def _seconds(job: Job, rows: tuple[Reconstruction, ...], size: int) -> float:
+    if job.dictionary is not None:
+        return len(rows) * 1.0
+    problems = job.problems(rows[:1], _blank(job))
+    return estimate.seconds(job.method, job.phi, problems, job.image_shape, job.steps, len(rows), size)
+
+
+def _blank(job: Job) -> Targets:
+    """Features of the right shape: what they cost does not depend on what they say."""
+    shapes = job.phi.feature_shape(job.image_shape)
+    pictures = len(job.pictures)
+    blank = jax.tree.map(
+        lambda shape: np.zeros((pictures, *shape), np.float32), shapes, is_leaf=lambda s: isinstance(s, tuple)
+    )
+    return Targets(blank, math.nan)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,97 @@
+"""What is kept of a finished batch: its numbers, its pictures, exact and to look at, and its movies."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from invjax import images, metrics
+from invjax.experiment import movie
+from invjax.experiment.batch import Batch, Solved
+from invjax.experiment.directory import Row, RunDirectory
+from invjax.experiment.plan import Job, Reconstruction, compute_features
+from invjax.files import write_atomically
+from invjax.types import Feature
+
+
+def save_originals(jobs: list[Job], workdir: Path) -> None:
+    """What was shown, images/NAME/original.png: in colour and large, where jobs differ."""
+    shown: dict[str, tuple[np.ndarray, Job]] = {}
+    for job in jobs:
+        for name, image in zip(job.pictures, job.originals or (), strict=False):
+            if name not in shown or image.shape[::-1] > shown[name][0].shape[::-1]:
+                shown[name] = image, job
+    for name, (image, job) in shown.items():
+        images.save_image(workdir / "images" / name / "original.png", image, job.phi.input)
+
+
+def record(batch: Batch, solved: Solved, directory: RunDirectory, stretch: bool) -> None:
+    """Measures a batch, and writes its pictures and then its rows.
+
+    Args:
+        batch: what was asked for.
+        solved: what was found.
+        directory: where it belongs.
+        stretch: also write pictures stretched to the full range.
+    """
+    job, result, rows, histories = batch.job, solved.inversion, [], []
+    features = compute_features(job.phi, result.images)
+    for index, reconstruction in enumerate(batch.rows):
+        target, image = batch.targets.of(reconstruction.picture), result.images[index]
+        place = stem(job, reconstruction)
+        _save_pictures(directory.path / place, image, features[index], target, job, stretch)
+        if solved.frames is not None:
+            write_atomically(directory.path / f"{place}.webp", movie.frames_to_webp(solved.frames[:, index]))
+        error = float(result.relative_error[index])
+        norm = float(np.linalg.norm(metrics.flat(jax.tree.map(lambda leaf: leaf[None], target))))
+        rows.append(
+            job.key(reconstruction)
+            | {
+                "weights": job.phi.source,
+                "recipe": job.recipe,
+                "lambda_alpha": reconstruction.weights["alpha"],
+                "seed": reconstruction.seed,
+                "steps": job.steps,
+                "status": result.status[index],
+                "relative_error": error,
+                "normalized_error": metrics.normalized_error(error, norm, batch.targets.pairwise_distance),
+                "seconds": solved.seconds / len(batch.rows),
+                "picture": f"{place}.png",
+            }
+            | _likeness(job, reconstruction, image)
+        )
+        histories.append({k: v if k == "step" else v[index] for k, v in result.history.items()})
+    directory.add(rows, histories)
+
+
+def _likeness(job: Job, reconstruction: Reconstruction, image: np.ndarray) -> Row:
+    """Measures in pixels, which need an original."""
+    if job.originals is None:
+        return {"psnr": math.nan, "ssim": math.nan}
+    original = job.originals[reconstruction.picture]
+    return {measure.__name__: measure(image, original, job.phi.input) for measure in (metrics.psnr, metrics.ssim)}
+
+
+def stem(job: Job, row: Reconstruction) -> str:
+    """Path of a reconstruction's files inside the run directory, without suffix."""
+    variant = re.sub(r"[^\w.=+-]+", "-", row.variant)
+    what = "_".join(filter(None, (job.phi.name, job.phi.layer.replace("/", "-").replace("*", "x"), variant)))
+    return f"images/{row.image}/{what}_tv{row.lambda_tv:g}_r{row.restart}"
+
+
+def _save_pictures(place: Path, image: np.ndarray, feature: Feature, target: Feature, job: Job, stretch: bool) -> None:
+    """The picture to look at, and beside it the exact numbers."""
+    images.save_image(place.with_name(f"{place.name}.png"), image, job.phi.input)
+    if stretch:
+        images.save_image(place.with_name(f"{place.name}_stretched.png"), image, job.phi.input, stretch=True)
+    exact, arrays = io.BytesIO(), {"image": image}
+    error_map = metrics.error_map(feature, target)
+    if error_map is not None:
+        arrays["error_map"] = error_map
+    np.savez(exact, allow_pickle=False, **arrays)
+    write_atomically(place.with_name(f"{place.name}.npz"), exact.getvalue())

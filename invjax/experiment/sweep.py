@@ -1,0 +1,126 @@
+"""Sweeps: one config that stands for many, `config.sweep` being a grid or a list of values for its fields."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import operator
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from invjax.errors import UserError, suggestion
+
+OWN_COLUMN = ("images", "features", "representations", "layers", "lambda_tv", "restarts")  # need no name of a variant
+OF_THE_RUN = (
+    "sweep",
+    "every",
+    "stretch",
+    "movie",
+    "study",
+    "figure",
+    "tensorboard",
+    "batch_size",
+    "checkpoint_seconds",
+)
+
+
+def expand(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
+    """The configs that a config stands for.
+
+    Args:
+        config: with `sweep` a grid {"beta": (1.0, 2.0), "options.cell": (6, 8)}, every combination of which is run, a
+            list ({"beta": 1.0}, {"beta": 2.0, "recipe": "paper"}), or None. A field that is a tuple may be given one
+            of its items: {"layers": ("conv1", "relu1")} are two variants of one layer each.
+
+    Returns:
+        (name, config without a sweep) of each variant; its name, "beta=1, options.cell=6", tells the fields that have
+        no column of their own in the results. Without a sweep: "" and the config itself.
+
+    Raises:
+        UserError: not such a grid or list, an unknown field, or a value of the wrong type.
+    """
+    if config.sweep is None:
+        return [("", config)]
+    return [(_name(settings), _variant(config, settings)) for settings in _settings(config.sweep)]
+
+
+def _settings(sweep: Any) -> list[Mapping[str, Any]]:
+    """Every combination of fields and values."""
+    if isinstance(sweep, Mapping):
+        choices = [list(values) if isinstance(values, (tuple, list)) else [values] for values in sweep.values()]
+        found: list[Mapping[str, Any]] = [
+            dict(zip(sweep, chosen, strict=True)) for chosen in itertools.product(*choices)
+        ]
+    else:
+        found = list(sweep) if isinstance(sweep, (tuple, list)) else [sweep]
+    if not found or not all(isinstance(settings, Mapping) and settings for settings in found) or not _is_plain(sweep):
+        raise UserError(
+            "config.sweep must be a grid such as {'beta': (1.0, 2.0)} or a list such as [{'beta': 1.0}, "
+            f"{{'recipe': 'paper'}}], got {sweep!r}"
+        )
+    return found
+
+
+def _is_plain(sweep: Any) -> bool:
+    """Whether it can be written to config.json."""
+    try:
+        json.dumps(sweep, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _name(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{field}={_text(value)}" for field, value in settings.items() if field not in OWN_COLUMN)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return "+".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else "default" if value in (None, "") else str(value)
+
+
+def _variant(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
+    variant = _copy(config)
+    for field, value in settings.items():
+        _set(variant, str(field), value)
+    return variant
+
+
+def _copy(config: ConfigDict) -> ConfigDict:
+    """A locked copy without the sweep, in the keys of which ConfigDict's own copies tolerate no dots."""
+    copy = import_module("invjax.configs.base").get_config()
+    for field, value in config.items():
+        if isinstance(value, ConfigDict):
+            copy[field].update(dict(value.items()))
+        elif field != "sweep":
+            copy[field] = value
+    return copy
+
+
+def _set(config: ConfigDict, field: str, value: Any) -> None:
+    *path, name = field.split(".")
+    if field.partition(".")[0] in OF_THE_RUN:
+        raise UserError(f"config.sweep: {field} belongs to the whole run: set config.{field} instead")
+    if field not in fields(config):
+        raise UserError(f"config.sweep: the config has no field '{field}'. {suggestion(field, fields(config))}")
+    part = functools.reduce(operator.getitem, path, config)
+    if isinstance(part[name], tuple):
+        value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    try:
+        part[name] = value
+    except TypeError as error:
+        raise UserError(f"config.sweep: {field}={value!r}: {' '.join(str(error).split())}") from None
+
+
+def fields(config: ConfigDict, prefix: str = "") -> list[str]:
+    """Names of all fields, those of a part with the part's name before: "optimizer.rate"."""
+    return [
+        name
+        for field, value in config.items()
+        for name in (fields(value, f"{prefix}{field}.") if isinstance(value, ConfigDict) else [prefix + field])
+    ]

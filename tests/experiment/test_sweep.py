@@ -1,0 +1,213 @@
+"""Sweeps: what a grid and a list stand for, that cells share what they can, and that one failure stops nothing else."""
+
+import csv
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from invjax import UserError, cli, inversion
+from invjax.errors import Incomplete
+from invjax.experiment import config as configs
+from invjax.experiment import plan
+from invjax.experiment.run import run
+from invjax.experiment.sweep import expand
+
+from ..conftest import blobs
+
+
+def rows_of(workdir):
+    with (workdir / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_grid_is_every_combination_and_a_list_is_itself(config):
+    config.sweep = {"beta": (1.0, 2.0), "options.cell": (6, 8)}
+    found = [(name, variant.beta, variant.options.cell) for name, variant in expand(config)]
+    assert found == [
+        ("beta=1, options.cell=6", 1.0, 6),
+        ("beta=1, options.cell=8", 1.0, 8),
+        ("beta=2, options.cell=6", 2.0, 6),
+        ("beta=2, options.cell=8", 2.0, 8),
+    ]
+    config.sweep = ({"beta": 1.5}, {"recipe": "paper", "lambda_tv": 5.0})
+    [(first, one), (second, two)] = expand(config)
+    assert (first, one.beta, one.recipe) == ("beta=1.5", 1.5, config.recipe)
+    assert (second, two.beta, two.recipe, two.lambda_tv) == ("recipe=paper", 2.0, "paper", (5.0,))
+    assert config.beta == 2.0 and config.lambda_tv == ()
+
+
+def test_fields_with_columns_of_their_own_name_no_variant(config):
+    config.representations, config.weights = ("squeezenet",), "random"
+    config.sweep = {"layers": ("conv1", "pool1"), "lambda_tv": (0.5, (5.0, 50.0))}
+    found = expand(config)
+    assert [name for name, _ in found] == [""] * 4
+    assert [(variant.layers, variant.lambda_tv) for _, variant in found][:2] == [
+        (("conv1",), (0.5,)),
+        (("conv1",), (5.0, 50.0)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ({"betta": (1.0,)}, "config.sweep: the config has no field 'betta'. Did you mean beta?"),
+        ({"optimizer.rat": (1.0,)}, "no field 'optimizer.rat'. Did you mean optimizer.rate?"),
+        ({"optimizer": (1.0,)}, "no field 'optimizer'"),
+        ({"beta.x": (1.0,)}, "no field 'beta.x'"),
+        ({"beta": ("high",)}, "config.sweep: beta='high'"),
+        ({"beta": (1.0, -1.0)}, "config.sweep, beta=-1: config.beta must be greater than 0, got -1.0"),
+        ({"batch_size": (1, 2)}, "config.sweep: batch_size belongs to the whole run"),
+        ({"figure.rows": ("image",)}, "config.sweep: figure.rows belongs to the whole run"),
+        ({"sweep": ("x",)}, "config.sweep: sweep belongs to the whole run"),
+        ({}, "config.sweep must be a grid such as"),
+        ((), "config.sweep must be a grid such as"),
+        (({"beta": 1.0}, {}), "config.sweep must be a grid such as"),
+        ("beta", "config.sweep must be a grid such as"),
+        ({"beta": (np.float64("nan"),)}, "config.sweep must be a grid such as"),
+        ({"layers": ("conv1",)}, "config.layers: hog has no layers"),
+        ({"mask": ("middle",)}, "config.sweep, mask=middle: unknown mask 'middle'"),
+        ({"recipe": ("hoggles",)}, "config.sweep, recipe=hoggles: config.hoggles must be a file"),
+        ({"seed": (1, 1)}, "is asked for twice"),
+        ({"lambda_tv": (5.0, 5)}, "is asked for twice"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_runs(config, tmp_path, sweep, message):
+    config.sweep = sweep
+    with pytest.raises(UserError) as caught:
+        run(config, tmp_path / "out")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_only_differs_in_numbers_shares_a_job(config):
+    config.sweep = {"lambda_alpha": (1e8, 2e8), "seed": (0, 1), "lambda_tv": (0.5, 5.0), "beta": (1.0, 2.0)}
+    jobs = plan.make_jobs(config)
+    assert [len(job.rows) for job in jobs] == [16, 16]  # the exponent is another program
+    problems = jobs[0].problems(jobs[0].rows, jobs[0].targets())
+    assert sorted(set(np.asarray(problems.weights["alpha"]).tolist())) == [1e8, 2e8]
+    assert len({tuple(key) for key in np.asarray(jax.random.key_data(problems.key)).tolist()}) == 4  # seeds × restarts
+
+
+def test_weights_restarts_and_pictures_of_one_layer_compile_once(config, tmp_path):
+    Image.fromarray(blobs(40, seed=7)).save(tmp_path / "other.png")
+    config.images = (*config.images, str(tmp_path / "other.png"))
+    config.options.cell = 5  # of no other test, so that nothing is compiled yet
+    config.sweep = {"lambda_tv": (0.5, 5.0, 50.0), "lambda_alpha": (1e8, 2e8)}
+    before = inversion._step._cache_size()
+    run(config, tmp_path / "out")
+    assert len(rows_of(tmp_path / "out")) == 24
+    assert inversion._step._cache_size() == before + 1
+
+
+def test_a_cell_of_a_sweep_is_what_it_is_alone(config, tmp_path):
+    config.sweep = {"beta": (1.0, 2.0), "lambda_tv": (0.5, 5.0)}
+    run(config, tmp_path / "sweep")
+    config.sweep, config.beta, config.lambda_tv = None, 1.0, (5.0,)
+    run(config, tmp_path / "alone")
+    swept = [row for row in rows_of(tmp_path / "sweep") if (row["variant"], row["lambda_tv"]) == ("beta=1", "5")]
+    alone = rows_of(tmp_path / "alone")
+    assert [row["relative_error"] for row in swept] == [row["relative_error"] for row in alone]
+    for one, other in zip(swept, alone, strict=True):
+        assert (tmp_path / "sweep" / one["picture"]).read_bytes() == (
+            tmp_path / "alone" / other["picture"]
+        ).read_bytes()
+
+
+def test_a_mask_inverts_a_part(config, tmp_path):
+    config.sweep = {"mask": ("centre 1x1", "group 1/3")}
+    jobs = plan.make_jobs(config)
+    centre, group = (job.targets().features for job in jobs)
+    config.sweep = None
+    whole = plan.make_jobs(config)[0].targets().features
+    assert np.count_nonzero(np.abs(centre).sum(axis=(0, 3))) == 1
+    np.testing.assert_array_equal(group[..., :9], whole[..., :9])
+    assert not group[..., 9:].any()
+
+
+def test_a_larger_sweep_computes_only_what_is_new(config, tmp_path, monkeypatch):
+    config.lambda_tv = (0.5,)
+    run(config, tmp_path / "out")
+    before = rows_of(tmp_path / "out")
+    solve, computed = inversion.solve, []
+
+    def counted(method, phi, problems, *rest):
+        computed.extend(np.asarray(problems.weights["tv"]).tolist())
+        return solve(method, phi, problems, *rest)
+
+    monkeypatch.setattr(inversion, "solve", counted)
+    config.lambda_tv, config.restarts = (0.5, 5.0), 3
+    run(config, tmp_path / "out")
+    assert sorted(computed) == [0.5, 5.0, 5.0, 5.0]
+    assert rows_of(tmp_path / "out")[:2] == before and len(rows_of(tmp_path / "out")) == 6
+
+
+def test_a_failing_cell_is_recorded_and_the_rest_goes_on(config, tmp_path, monkeypatch, capsys):
+    Image.fromarray(np.full((40, 40), 128, np.uint8)).save(tmp_path / "flat.png")
+    config.images = (*config.images, str(tmp_path / "flat.png"))
+    config.restarts = 4
+    solve = inversion.solve
+
+    def fragile(method, phi, problems, *rest):
+        if 5.0 in np.asarray(problems.weights["tv"]):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand a page of details")
+        return solve(method, phi, problems, *rest)
+
+    monkeypatch.setattr(inversion, "solve", fragile)
+    config.sweep = ({"lambda_tv": 0.5}, {"lambda_tv": 5.0, "restarts": 1}, {"beta": 1.0})
+    with pytest.raises(Incomplete, match=r"10 of 18 reconstructions failed, .*failures\.json"):
+        run(config, tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
+    assert [(row["image"], row["variant"]) for row in rows] == [("blob", "")] * 4 + [("blob", "beta=1")] * 4
+    reasons = {(f["image"], f["lambda_tv"], f["variant"]): f["reason"] for f in failures(tmp_path / "out")}
+    assert reasons["blob", 5.0, ""] == "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
+    assert "all zero" in reasons["flat", 0.5, ""] and "all zero" in reasons["flat", 0.5, "beta=1"]
+    assert "failed: flat from hog" in capsys.readouterr().err
+
+    monkeypatch.undo()  # what failed is tried again, what was found stays
+    with pytest.raises(Incomplete, match="9 of 18 reconstructions failed, flat from hog first: "):
+        run(config, tmp_path / "out")
+    assert rows_of(tmp_path / "out")[: len(rows)] == rows and len(rows_of(tmp_path / "out")) == 9
+
+
+def failures(workdir):
+    return json.loads((workdir / "failures.json").read_text())
+
+
+def test_the_exit_code_tells_of_failures(tmp_path, capsys):
+    Image.fromarray(np.full((40, 40), 128, np.uint8)).save(tmp_path / "flat.png")
+    arguments = ["invert", str(tmp_path / "flat.png"), "--representation", "hog", "--size", "0", "--out"]
+    assert cli.main([*arguments, str(tmp_path / "out")]) == 3
+    assert re.search(
+        r"invjax: error: 1 of 1 reconstructions failed, flat from hog first: .*all zero", capsys.readouterr().err
+    )
+
+
+def test_a_dry_run_says_what_is_left_and_writes_nothing(config, tmp_path, picture, capsys):
+    overrides = [f"--config.images={picture}", "--config.size=0", "--config.steps=12", "--config.batch_size=3"]
+    overrides.append("--config.sweep={'beta': (1.0, 2.0), 'lambda_tv': (0.5, 5.0)}")
+    arguments = ["run", "base", "--workdir", str(tmp_path / "out"), *overrides, "--config.restarts=4"]
+    assert cli.main([*arguments, "--dry_run"]) == 0
+    text = capsys.readouterr().out
+    assert "16 reconstructions to compute; about" in text and not (tmp_path / "out").exists()
+    assert cli.main([*arguments[:-1], "--config.restarts=2"]) == 0
+    capsys.readouterr()
+    assert cli.main([*arguments, "--dry-run"]) == 0
+    assert "8 reconstructions to compute, 8 of 16 are finished; about" in capsys.readouterr().out
+
+
+def test_a_config_takes_an_argument(tmp_path, picture, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from invjax.configs import base\n\n\ndef get_config(name='hog'):\n"
+        "    config = base.get_config()\n    config.representations = (name,)\n    return config\n"
+    )
+    assert configs.load(str(path)).representations == ("hog",)
+    assert configs.load(f"{path}:dsift").representations == ("dsift",)
+    with pytest.raises(UserError, match="no such config file"):
+        configs.load(f"{tmp_path}/other.py:dsift")
+    with pytest.raises(UserError, match=r"demo:x: cannot be loaded: TypeError"):
+        configs.load("demo:x")
