@@ -1,4 +1,4 @@
-"""The command line: invjax invert, run, report, representations, weights."""
+"""The command line: invjax invert, run, report, study, representations, weights."""
 
 from __future__ import annotations
 
@@ -105,6 +105,10 @@ def _parser(version: str) -> argparse.ArgumentParser:
     report.add_argument("directory", type=Path, metavar="DIR")
     report.set_defaults(command=_report)
 
+    study = commands.add_parser("study", help="study the restarts of a run: spread, best of k, agreement of class")
+    study.add_argument("directory", type=Path, metavar="DIR", help="run directory")
+    study.set_defaults(command=_study)
+
     listing = commands.add_parser("representations", help="list the representations, or describe one")
     listing.add_argument("name", nargs="?", metavar="NAME")
     listing.set_defaults(command=_representations)
@@ -164,6 +168,13 @@ def _report(options: argparse.Namespace) -> None:
     from invjax import report
 
     print(report.write(options.directory))
+
+
+def _study(options: argparse.Namespace) -> None:
+    from invjax import study
+
+    study.write(options.directory)
+    study.print_table(options.directory)
 
 
 def _representations(options: argparse.Namespace) -> None:

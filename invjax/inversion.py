@@ -65,10 +65,15 @@ class State:
     failures: Array
 
 
+def noise(key: Array, image_shape: tuple[int, int, int]) -> Image:
+    """Where a reconstruction starts: Gaussian noise of norm one, in units of σ."""
+    values = jax.random.normal(key, image_shape, jnp.float32)
+    return values / jnp.linalg.norm(values)
+
+
 def start(method: Method, problem: Problem, image_shape: tuple[int, int, int]) -> State:
-    """Gaussian noise of norm one."""
-    noise = jax.random.normal(problem.key, image_shape, jnp.float32)
-    u = noise / jnp.linalg.norm(noise)
+    """The state at step 0."""
+    u = noise(problem.key, image_shape)
     return State(
         u=u,
         optimizer=method.optimizer.init(u),

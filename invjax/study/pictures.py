@@ -1,0 +1,119 @@
+"""The pictures of a run directory: reconstructions and originals as Φ saw them, and maps of where restarts differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as pillow
+
+from invjax import features, images
+from invjax.errors import UserError
+from invjax.files import reading, write_atomically
+from invjax.report.rundir import Row, Run
+from invjax.study.measures import deviation_map
+from invjax.study.scope import Shape
+from invjax.study.tables import Group, group_of
+from invjax.types import InputSpec
+
+BRIGHTEST = 64.0  # grey levels: the last colour of the maps
+
+Warn = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Restarts:
+    """The restarts of a group, as far as they can be read.
+
+    Attributes:
+        rows: of the results, at least one.
+        pictures: float32 [restarts, H, W, C].
+    """
+
+    rows: list[Row]
+    pictures: np.ndarray
+
+    @property
+    def group(self) -> Group:
+        """Which they are of."""
+        return group_of(self.rows[0])
+
+    @property
+    def shape(self) -> Shape:
+        """Of each picture."""
+        height, width, channels = self.pictures.shape[1:]
+        return height, width, channels
+
+
+def read_restarts(run: Run, rows: Sequence[Row], warn: Warn) -> Restarts | None:
+    """The exact pictures of a group; what cannot be read is told and left out. None where nothing is left."""
+    found: list[tuple[Row, np.ndarray]] = []
+    for row in rows:
+        try:
+            picture = _read_exact(run, row)
+            if found and picture.shape != found[0][1].shape:
+                raise UserError(f"{row.picture}: not of the same size as the other restarts")
+            found.append((row, picture))
+        except UserError as error:
+            warn(f"{error}: studied without this restart")
+    return Restarts([row for row, _ in found], np.stack([picture for _, picture in found])) if found else None
+
+
+def _read_exact(run: Run, row: Row) -> np.ndarray:
+    name = f"{row.picture.removesuffix('.png')}.npz"
+    path = run.locate(name)
+    if path is None:
+        raise UserError(f"{name} is missing")
+    image = features.read_features(path).get("image")
+    if image is None or image.ndim != 3 or not np.isfinite(image).all():
+        raise UserError(f"{path}: holds no picture")
+    return image
+
+
+def read_original(run: Run, image: str, spec: InputSpec, shape: Shape) -> np.ndarray | None:
+    """What Φ was shown, rounded to 8 bits.
+
+    Args:
+        run: the run.
+        image: name of the picture.
+        spec: of the representation.
+        shape: of its pictures, [H, W, C].
+
+    Returns:
+        float32 [H, W, C] in Φ's units; None where what is there was shown to another representation.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = run.workdir / "images" / image / "original.png"
+    with reading(path), pillow.open(path) as file:
+        grey = file.mode == "L"  # no network has seen this
+    original = images.load_image(path, spec)
+    return original if original.shape == shape and not (grey and spec.channels > 1) else None
+
+
+def originals(run: Run) -> list[str]:
+    """Names of the pictures that have an original."""
+    return [path.parent.name for path in sorted(run.workdir.glob("images/*/original.png"))]
+
+
+def write_deviation(run: Run, restarts: Restarts) -> list[Path]:
+    """Writes where restarts differ, exact and to look at: [.npz, .png]; none for a single restart."""
+    if len(restarts.rows) < 2:
+        return []
+    import matplotlib  # takes long
+
+    deviation = deviation_map(restarts.pictures)
+    exact, seen = io.BytesIO(), io.BytesIO()
+    np.savez(exact, allow_pickle=False, deviation=deviation)
+    colours = matplotlib.colormaps["magma"](deviation / BRIGHTEST, bytes=True)
+    pillow.fromarray(colours[..., :3]).save(seen, "PNG")
+    first = restarts.rows[0]
+    stem = run.workdir / first.picture.removesuffix(".png").removesuffix(f"_r{first.restart}")
+    files = {stem.with_name(f"{stem.name}_deviation{kind}"): data for kind, data in ((".npz", exact), (".png", seen))}
+    for path, data in files.items():
+        write_atomically(path, data.getvalue())
+    return list(files)

@@ -1,0 +1,105 @@
+"""The study of a run directory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from invjax.errors import UserError
+from invjax.experiment import config as configs
+from invjax.experiment import sweep
+from invjax.report import rundir
+from invjax.report.rundir import Row, Run, grouped
+from invjax.study.bench import Bench
+from invjax.study.pictures import Restarts, Warn, write_deviation
+from invjax.study.tables import Found, Tables, group_of
+
+SAVE_SECONDS = 30.0  # between two writings of the tables
+LINE_SECONDS = 60.0  # between two lines of progress where there is no terminal to draw on
+
+
+def write(workdir: Path, warn: Warn | None = None) -> list[Path]:
+    """Studies the restarts of a run directory.
+
+    What was studied before, with as many restarts, is not computed again. The picture itself is what Φ was shown as
+    images/NAME/original.png has it, rounded to 8 bits; errors, PSNR and SSIM of the reconstructions are those of
+    results.csv.
+
+    Args:
+        workdir: the run directory.
+        warn: is told, in a line each, what is missing or damaged and therefore left out; default: printed to stderr.
+
+    Returns:
+        The files written: restarts.csv, distances.csv, best_of_k.csv, and maps of deviation.
+
+    Raises:
+        UserError: not a run directory, or nothing in it can be studied.
+        OSError: a file cannot be written.
+    """
+    run = rundir.read(workdir)
+    variants = _variants(run)
+    groups = grouped(run.rows, group_of)
+    tables = Tables(workdir, {group: len(rows) for group, rows in groups.items()})
+    left = [row for group, rows in groups.items() if group not in tables for row in rows]
+    maps, problems = [], []
+
+    def note(problem: str) -> None:
+        if problem not in problems:
+            problems.append(problem)
+            (warn or _print)(problem)
+
+    try:
+        saved = time.monotonic()
+        for restarts, found in _progress(_studies(run, variants, left, note), len(grouped(left, group_of))):
+            maps += write_deviation(run, restarts)
+            tables.add(restarts.group, found)
+            if time.monotonic() - saved > SAVE_SECONDS:
+                tables.save()
+                saved = time.monotonic()
+    finally:
+        files = tables.save() if len(tables) else []
+    if not files:
+        raise UserError(f"{workdir}: nothing could be studied: {problems[-1]}")
+    return [*files, *maps]
+
+
+def _studies(
+    run: Run, variants: Mapping[str, ConfigDict], rows: Iterable[Row], note: Warn
+) -> Iterator[tuple[Restarts, Found]]:
+    """What is found of each group."""
+    for (name, variant), same in grouped(rows, lambda row: (row.representation, row.variant)).items():
+        try:
+            if variant not in variants:
+                raise UserError(f"config.json has no variant '{variant}'")
+            bench = Bench(run, variants[variant], same, note)
+            for of_one_picture in grouped(same, lambda row: row.image).values():
+                yield from bench.study(of_one_picture)
+        except UserError as error:
+            note(f"{', '.join(filter(None, (name, variant)))}: not studied: {error}")
+
+
+def _variants(run: Run) -> dict[str, ConfigDict]:
+    """The configs of the run, by the names that the results have for them."""
+    if not run.config:
+        raise UserError(f"{run.workdir}/config.json: missing or damaged; it tells what the reconstructions are of")
+    config = configs.default()
+    try:
+        config.update({field: value for field, value in run.config.items() if field in config})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{run.workdir}/config.json: damaged, or of another version ({error})") from None
+    return dict(sweep.expand(config))
+
+
+def _progress(studies: Iterator[tuple[Restarts, Found]], total: int) -> Iterable[tuple[Restarts, Found]]:
+    """The same, with a bar on a terminal, and a line a minute elsewhere."""
+    seconds = 0.1 if sys.stderr.isatty() else LINE_SECONDS
+    return tqdm(studies, "studying restarts", total, unit=" groups", leave=False, delay=1, mininterval=seconds)
+
+
+def _print(line: str) -> None:
+    tqdm.write(f"invjax: {line}", sys.stderr)
