@@ -88,3 +88,10 @@ def test_features_from_elsewhere(tmp_path, monkeypatch):
 def test_every_representation_is_in_the_readme():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in text for name in representations.names())
+
+
+def test_the_sweep_of_the_docs(tmp_path, picture):
+    [sweep, _] = blocks("docs/experiments.md")
+    (tmp_path / "mine.py").write_text(sweep)
+    config = configs.load(str(tmp_path / "mine.py"), [f"--config.images={picture}"])
+    assert len(configs.check(config)) == 6

@@ -193,7 +193,8 @@ def _publish(directory: RunDirectory, config: ConfigDict) -> Path | None:
         return None
     if config.study:
         study.write(directory.path)
-    publish.write(directory.path)
+    for note in publish.write(directory.path):
+        print(note)
     return report.write(directory.path)
 
 
