@@ -1,106 +1,220 @@
-"""What a person sees of a run: a bar with loss and time left, and a table at the end."""
+"""What a person sees of a run: a line with progress, loss, speed and time left, and a table at the end."""
 
 from __future__ import annotations
 
+import math
+import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 LINE_SECONDS = 60.0  # between two lines where there is no terminal to draw on
+FRAMES_PER_SECOND = 2
+BAR_WIDTH = 20
+LEAST_IMPORTANT = ("finished", "bar", "speed", "loss", "what")  # what a narrow terminal does without, in this order
+
+GROUP = ("representation", "layer", "lambda_tv", "variant")  # what has a line of its own in the table
+MEASURES = {  # factor, format, and whether with a standard deviation
+    "relative_error": (1, "{:.4f}", True),
+    "normalized_error": (100, "{:.1f}", True),
+    "psnr": (1, "{:.1f}", False),
+    "ssim": (1, "{:.2f}", False),
+}
+HEADINGS = {
+    "what": "",
+    "lambda_tv": "λ_TV",
+    "variant": "variant",
+    "n": "n",
+    "relative_error": "relative error",
+    "normalized_error": "normalized, %",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "status": "status",
+}
+NARROW_WITHOUT = ("ssim", "psnr", "n", "status", "normalized_error")
+GAP = 2
+WIDEST = 1000  # a file is as wide as it needs to be
 
 
 class Display:
-    """A progress bar on a terminal, a line a minute elsewhere; a context manager.
+    """A line that is drawn anew on a terminal, a line a minute elsewhere; a context manager.
+
+    Speed and time left are those of this start. Their clock begins with the first work done, so that the first
+    compilation is not taken for the speed of everything.
 
     Args:
-        total: work in all, reconstructions × steps.
-        done: of that, finished in earlier runs.
+        total_work: in all, in any unit that is proportional to time.
+        done_work: of that, finished in earlier starts.
+        reconstructions: in all; the speed counts pictures of average work.
     """
 
-    def __init__(self, total: int, done: int = 0) -> None:
+    def __init__(self, total_work: float, done_work: float, reconstructions: int) -> None:
         self.console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("loss {task.fields[loss]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
+        self._total, self._before, self._reconstructions = total_work, done_work, reconstructions
+        self._what, self._done, self._loss, self._finished = "compiling", done_work, math.nan, ""
+        self._entered = self._updated = time.monotonic()
+        self._clock: tuple[float, float] | None = None  # work done, and time, when it began
+        self._live = Live(
+            get_renderable=self._drawn, console=self.console, refresh_per_second=FRAMES_PER_SECOND, transient=True
         )
-        self._task = self._bar.add_task("compiling", total=total, completed=done, loss="–")
-        self._total = total
-        self._first: int | None = None  # work that was done before this start
-        self._started = self._said = time.monotonic()
+        self._ended = threading.Event()
+        self._lines = threading.Thread(target=self._say_every_minute, daemon=True)
 
     def __enter__(self) -> Display:
         """Starts drawing."""
-        self._bar.start()
+        if self.console.is_interactive:
+            self._live.start()
+        else:
+            self._lines.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stops drawing."""
-        self._bar.stop()
+        """Stops drawing; what stays is a line that tells how far this start came."""
+        self._ended.set()
+        if self.console.is_interactive:
+            self._live.stop()
+        else:
+            self._lines.join()
+        if self._done > self._before:
+            parts = (self._share(), self._speed(), f"took {duration(time.monotonic() - self._entered)}")
+            self.say(" · ".join(filter(None, parts)))
 
-    def update(self, what: str, done: int, loss: float) -> None:
-        """Shows where the run stands.
+    def update(self, what: str, done: float, loss: float, finished: int) -> None:
+        """Tells where the run stands.
 
         Args:
-            what: is being computed.
-            done: work finished so far, in all runs.
+            what: is being computed, e.g. "squeezenet fire4/concat, 3 of 20".
+            done: work finished so far, in all starts.
             loss: mean objective of the batch.
+            finished: reconstructions, in all starts.
         """
-        self._bar.update(self._task, description=what, completed=done, loss=f"{loss:.4f}")
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._started = done, now
-        if self.console.is_terminal or now - self._said < LINE_SECONDS or done == self._first:
-            return
-        self._said = now
-        left = (now - self._started) * (self._total - done) / (done - self._first)
-        self.say(f"{what}: {done / self._total:.0%}, loss {loss:.4f}, about {left / 60:.0f} min left")
+        self._what, self._done, self._loss = what, done, loss
+        self._finished = f"{finished} of {self._reconstructions} pictures"
+        self._updated = time.monotonic()
+        if self._clock is None and done > self._before:
+            self._clock = done, self._updated
 
     def say(self, text: str) -> None:
-        """Prints a line above the bar."""
-        self.console.print(text, markup=False, highlight=False)
+        """Prints a line above the one that is drawn."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _say_every_minute(self) -> None:
+        while not self._ended.wait(LINE_SECONDS):
+            self.say(" · ".join(self._parts().values()))
+
+    def _drawn(self) -> Text:
+        """One line, whatever the width of the terminal: a wrapped one would flicker."""
+        full = round(BAR_WIDTH * self._done / max(self._total, self._done, 1e-9))
+        parts = {"bar": "━" * full + "─" * (BAR_WIDTH - full)} | self._parts()
+        for name in LEAST_IMPORTANT:
+            if len(" · ".join(parts.values())) < self.console.width:
+                break
+            parts.pop(name, None)
+        return Text(" · ".join(parts.values()), no_wrap=True, overflow="ellipsis")
+
+    def _parts(self) -> dict[str, str]:
+        """What there is to tell, by name, in the order in which it is told."""
+        parts = {
+            "share": self._share(),
+            "what": self._what,
+            "finished": self._finished,
+            "loss": "" if math.isnan(self._loss) else f"loss {self._loss:.4f}",
+            "speed": self._speed(),
+            "left": self._left(),
+        }
+        return {name: text for name, text in parts.items() if text}
+
+    def _share(self) -> str:
+        return f"{math.floor(100 * self._done / self._total + 1e-6)} %" if self._total else ""
+
+    def _rate(self) -> float:
+        """Work per second; 0 where it is not known yet."""
+        if self._clock is None or self._updated <= self._clock[1]:
+            return 0.0
+        return (self._done - self._clock[0]) / (self._updated - self._clock[1])
+
+    def _speed(self) -> str:
+        rate = self._rate()
+        return f"{3600 * rate * self._reconstructions / self._total:,.0f} pictures/hour" if rate else ""
+
+    def _left(self) -> str:
+        rate = self._rate()
+        if not rate:
+            return ""
+        seconds = (self._total - self._done) / rate - (time.monotonic() - self._updated)
+        return f"about {duration(max(seconds, 1.0))} left"
+
+
+def duration(seconds: float) -> str:
+    """A time in words, two or three digits: 85 s, 14 min, 3.2 h, 2.5 days."""
+    for unit, length, style in (("s", 1, ".0f"), ("min", 60, ".0f"), ("h", 3600, ".1f")):
+        if seconds < 100 * length:
+            return f"{seconds / length:{style}} {unit}"
+    return f"{seconds / 86400:.1f} days"
 
 
 def print_table(rows: Iterable[dict[str, Any]]) -> None:
-    """Prints mean (± standard deviation) of each measure, a line per representation, layer and λ_TV."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    """Prints mean (± standard deviation) of each measure, a line per representation, layer, λ_TV and variant.
+
+    Columns without a value are left out, then those of which a narrow terminal has no room; the status is told where
+    not every reconstruction went well.
+
+    Args:
+        rows: of results.csv, values as text or numbers, "" where there is none.
+    """
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        name = " ".join(filter(None, (row["representation"], row["layer"])))
-        groups.setdefault(f"{name}, λ_TV {row['lambda_tv']}", []).append(row)
-    table = Table(
-        "", "n", "relative error", "normalized error", "PSNR", "SSIM", "status", box=box.SIMPLE, pad_edge=False
-    )
-    for name, members in groups.items():
-        states = [row["status"] for row in members]
-        table.add_row(
-            name,
-            str(len(members)),
-            _spread(members, "relative_error", "{:.4f} ± {:.4f}"),
-            _spread(members, "normalized_error", "{:.1f} ± {:.1f} %", 100),
-            _spread(members, "psnr", "{:.1f}"),
-            _spread(members, "ssim", "{:.2f}"),
-            ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))),
-        )
-    Console().print(table)
+        groups.setdefault(tuple(str(row.get(name, "")) for name in GROUP), []).append(row)
+    lines = list(_lines(groups))
+    columns = {name: [line.get(name, "") for line in lines] for name in HEADINGS}
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    console = Console(width=None if sys.stdout.isatty() else WIDEST)
+    for name in NARROW_WITHOUT:
+        if sum(max(map(len, [HEADINGS[name], *cells])) + GAP for name, cells in columns.items()) <= console.width:
+            break
+        columns.pop(name, None)
+    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold")
+    for name in columns:
+        table.add_column(HEADINGS[name], no_wrap=True, justify="right" if name in MEASURES or name == "n" else "left")
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
+    console.print(table)
 
 
-def _spread(rows: list[dict[str, Any]], column: str, style: str, factor: float = 1) -> str:
-    values = [factor * float(row[column]) for row in rows if row[column] != ""]
+def _lines(groups: dict[tuple[str, ...], list[dict[str, Any]]]) -> Iterator[dict[str, str]]:
+    """Cells by column. Layers stand below the name of their representation, and names are not repeated."""
+    before = ("", "")
+    for (representation, layer, weight, variant), rows in groups.items():
+        if layer and representation != before[0]:
+            yield {"what": representation}
+        name = f"  {layer}" if layer else representation
+        yield {
+            "what": "" if (representation, layer) == before else name,
+            "lambda_tv": weight,
+            "variant": variant,
+            "n": str(len(rows)),
+            "status": _states(rows),
+        } | {measure: _spread(rows, measure) for measure in MEASURES}
+        before = representation, layer
+
+
+def _spread(rows: list[dict[str, Any]], column: str) -> str:
+    """Mean of a measure, and its standard deviation where it is wanted and there is one."""
+    factor, style, deviation = MEASURES[column]
+    values = [factor * float(row[column]) for row in rows if row.get(column, "") != ""]
     if not values:
-        return "–"
-    if len(values) == 1:
-        style = style.replace(" ± {:.4f}", "").replace(" ± {:.1f}", "")
-        return style.format(values[0])
-    return style.format(np.mean(values), np.std(values, ddof=1))
+        return ""
+    mean = style.format(np.mean(values))
+    return f"{mean} ± {style.format(np.std(values, ddof=1))}" if deviation and len(values) > 1 else mean
+
+
+def _states(rows: list[dict[str, Any]]) -> str:
+    states = [row["status"] for row in rows]
+    return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states) - {"ok"}))
