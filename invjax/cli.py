@@ -101,8 +101,9 @@ def _parser(version: str) -> argparse.ArgumentParser:
     run.add_argument("--dry_run", "--dry-run", action="store_true", help="only print the plan, and its time")
     run.set_defaults(command=_run)
 
-    report = commands.add_parser("report", help="write report.html of a run directory again")
-    report.add_argument("directory", type=Path, metavar="DIR")
+    report = commands.add_parser("report", help="write report.html of a run directory again, or compare several")
+    report.add_argument("directories", nargs="+", type=Path, metavar="DIR")
+    report.add_argument("--out", type=Path, metavar="FILE", help="the page (report.html in DIR); needed for several")
     report.set_defaults(command=_report)
 
     study = commands.add_parser("study", help="study the restarts of a run: spread, best of k, agreement of class")
@@ -167,7 +168,9 @@ def _run(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from invjax import report
 
-    print(report.write(options.directory))
+    if len(options.directories) > 1 and options.out is None:
+        raise UserError("report: several run directories are compared on a page of its own: add --out compared.html")
+    print(report.write(options.directories, options.out))
 
 
 def _study(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,9 @@ from invjax.errors import UserError
 Key = tuple[str, str, str, str, str, int]  # image, representation, layer, variant, lambda_tv, restart
 History = dict[str, np.ndarray]  # "step" and the terms of the objective, float64 [points]
 K = TypeVar("K", bound=Hashable)
+
+STUDY = ("restarts.csv", "distances.csv", "best_of_k.csv")
+FAILURE = ("image", "representation", "layer", "variant", "lambda_tv", "restart", "reason")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Row:
         return _weight(self.lambda_tv)
 
     @property
+    def feature(self) -> str:
+        """What was inverted."""
+        return f"{self.representation} {self.layer}".strip()
+
+    @property
     def key(self) -> Key:
         """What names this reconstruction in history.jsonl."""
         return self.image, self.representation, self.layer, self.variant, self.weight, self.restart
@@ -67,24 +75,43 @@ def grouped(rows: Iterable[Row], key: Callable[[Row], K]) -> dict[K, list[Row]]:
 
 
 @dataclasses.dataclass(frozen=True)
+class Table:
+    """A file of comma-separated values as it is: names of the columns, and the cells of each row."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """A run directory.
 
     Attributes:
         workdir: the directory.
         rows: the reconstructions, at least one.
+        name: what to call it, different for each run of a page.
         config: of config.json; empty when missing.
         environment: of environment.json; empty when missing.
         histories: the loss curves by `Row.key`.
+        failures: what could not be computed, text by FAILURE.
+        study: tables of the study of restarts, by the file's name; empty where there was none.
         warnings: what is missing or damaged, a line each; grows as files are read.
     """
 
     workdir: Path
     rows: list[Row]
+    name: str = ""
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
     histories: dict[Key, History] = dataclasses.field(default_factory=dict)
+    failures: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    study: dict[str, Table] = dataclasses.field(default_factory=dict)
     warnings: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def has_originals(self) -> bool:
+        """False where features were given without a picture."""
+        return not self.config.get("features")
 
     def warn(self, line: str) -> None:
         """Notes something missing or damaged, once."""
@@ -113,11 +140,12 @@ class Run:
         return None
 
 
-def read(workdir: Path) -> Run:
+def read(workdir: Path, name: str = "") -> Run:
     """Reads the tables of a run directory; pictures are read later, one by one.
 
     Args:
         workdir: the run directory.
+        name: what to call it.
 
     Returns:
         The run; `warnings` names every file that is missing or damaged.
@@ -125,11 +153,23 @@ def read(workdir: Path) -> Run:
     Raises:
         UserError: no results.csv, one without rows, or one that cannot be read.
     """
-    run = Run(workdir, _rows(workdir))
+    run = Run(workdir, _rows(workdir), name)
     run.config.update(_record(run, "config.json", "the configuration is not shown"))
     run.environment.update(_record(run, "environment.json", "date and device are not shown"))
     run.histories.update(_histories(run))
+    run.failures.extend(_failures(run))
+    run.study.update({name: table for name in STUDY if (table := _table(run, name))})
     return run
+
+
+def short_names(workdirs: Sequence[Path]) -> list[str]:
+    """As many last parts of different paths as it takes to tell them apart."""
+    parts = [workdir.resolve().parts[1:] for workdir in workdirs]  # without the root
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(path[-depth:]) for path in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(workdir.resolve()) for workdir in workdirs]
 
 
 def _rows(workdir: Path) -> list[Row]:
@@ -206,12 +246,38 @@ def _history(line: bytes) -> tuple[Key, History]:
     history = {name: np.array(values, np.float64) for name, values in record.items() if isinstance(values, list)}
     if any(values.shape != (len(history["step"]),) for values in history.values()):
         raise ValueError("lists of different lengths")
-    identity = (
-        str(record["image"]),
-        str(record["representation"]),
-        *(str(record.get(k) or "") for k in ("layer", "variant")),
-    )
-    return (*identity, _weight(_number(record["lambda_tv"])), int(record["restart"])), history
+    names = str(record["image"]), str(record["representation"])
+    layer, variant = (str(record.get(name) or "") for name in ("layer", "variant"))
+    return (*names, layer, variant, _weight(_number(record["lambda_tv"])), int(record["restart"])), history
+
+
+def _failures(run: Run) -> list[dict[str, str]]:
+    name, loss = "failures.json", "what failed is not shown"
+    if run.locate(name) is None:
+        return []
+    try:
+        return [_failure(record) for record in json.loads(run.read(name, loss) or b"[]")]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        run.warn(f"{name} is damaged: {loss}")
+        return []
+
+
+def _failure(record: dict[str, Any]) -> dict[str, str]:
+    return {name: str(record.get(name, "")) for name in FAILURE}
+
+
+def _table(run: Run, name: str) -> Table | None:
+    data = None if run.locate(name) is None else run.read(name, "the study is not shown")
+    if data is None:
+        return None
+    try:
+        columns, *rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+    except (ValueError, csv.Error):
+        columns, rows = [], []
+    if not columns or any(len(row) != len(columns) for row in rows):
+        run.warn(f"{name} is damaged: the study is not shown")
+        return None
+    return Table(columns, rows)
 
 
 def _weight(value: float) -> str:
