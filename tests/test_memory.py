@@ -1,8 +1,11 @@
+import dataclasses
+
 import jax
 import pytest
 
 from invjax import inversion, memory, recipes
 from invjax.representations import get
+from invjax.types import Representation
 
 
 def arguments(side, phi=None, restarts=1):
@@ -48,3 +51,32 @@ def test_at_least_one_reconstruction_at_once(monkeypatch):
 
 def test_device_memory_is_plausible():
     assert 2**28 < memory.device_memory() < 2**45
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A matrix product, whose operations are easily counted."""
+
+    def __call__(self, params, image):
+        return params @ image[..., 0]
+
+
+def product(side, rows):
+    return Representation(jax.numpy.ones((rows, side)), Product(), "product")
+
+
+def test_costs_are_those_of_the_products():
+    small, large = (memory.costs(*arguments(64, product(64, rows))) for rows in (500, 1500))
+    # one product, and one with the transpose for the gradient, each a multiplication and an addition
+    assert large.flops - small.flops == pytest.approx(1000 * 64 * 64 * 2 * 2, rel=0.05)
+    assert large.shared == 1500 * 64 * 4
+    assert large.bytes - small.bytes > large.shared - small.shared
+    assert large.lines == small.lines > 100
+
+
+def test_costs_are_found_once(monkeypatch):
+    phi = product(64, 300)
+    method, _, problems, shape = arguments(64, phi)
+    first = memory.costs(method, phi, problems, shape)
+    monkeypatch.setattr(inversion, "step", lambda *_: pytest.fail("traced again"))
+    assert memory.costs(method, product(64, 300), problems, shape) is first
