@@ -80,13 +80,18 @@ function inWords(term) {
   return values.length ? `from ${values[0]} to ${values.at(-1)}` : "no finite values";
 }
 
+/** Why there is nothing to draw. */
+function nothing(values) {
+  const known = values.filter((value) => value !== null);
+  return !known.length ? "not finite" : known.some((value) => value) ? "nowhere above zero" : "zero throughout";
+}
+
 function chart(rows, term) {
   const drawn = rows.filter((row) => row.curves[term]);
   const all = drawn.flatMap((row) => row.curves[term]);
   const inside = all.some(visible)
     ? drawLines(drawn, term)
-    : [makeSvg("text", { x: CHART.width / 2, y: CHART.height / 2, "text-anchor": "middle" },
-      all.some((value) => value !== null) ? "zero throughout" : "not finite")];
+    : [makeSvg("text", { x: CHART.width / 2, y: CHART.height / 2, "text-anchor": "middle" }, nothing(all))];
   const label = `${term} by step, logarithmic: ${inWords(term)}`;
   const meaning = data.terms[term] ? ` – ${data.terms[term]}` : "";
   return make("figure", {},
@@ -94,15 +99,18 @@ function chart(rows, term) {
     makeSvg("svg", { viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img", "aria-label": label }, ...inside));
 }
 
-/** The curves of the row shown as a table of a few steps: what a chart tells those who do not see it. */
+const heading = (textContent, scope) => make("th", { textContent, scope });
+const figure = (textContent) => make("td", { textContent, className: "figure" });
+
+/** The curves of the row shown at a few steps: what a chart tells those who do not see it. */
 function curveTable(terms) {
   const { curves } = current();
   const last = curves.step.length - 1;
   const kept = [...new Set([0, 0.1, 0.25, 0.5, 0.75, 1].map((part) => Math.round(part * last)))];
-  const cells = (tag, texts) => texts.map((textContent, place) =>
-    make(place ? tag : "th", place && tag === "td" ? { textContent, className: "figure" } : { textContent, scope: tag === "th" ? "col" : "row" }));
-  const lines = kept.map((place) => make("tr", {}, ...cells("td", [curves.step[place], ...terms.map((term) => curves[term][place] ?? "–")])));
-  return [make("thead", {}, make("tr", {}, ...cells("th", ["step", ...terms]))), make("tbody", {}, ...lines)];
+  const lines = kept.map((place) => make("tr", {},
+    heading(curves.step[place], "row"), ...terms.map((term) => figure(curves[term][place] ?? "–"))));
+  const head = make("tr", {}, ...["step", ...terms].map((term) => heading(term, "col")));
+  return [make("thead", {}, head), make("tbody", {}, ...lines)];
 }
 
 function showCurves() {

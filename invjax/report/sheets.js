@@ -57,7 +57,7 @@ function sheetLine(heading, rows, nameOf) {
   const weights = dimensions[indexOf.lambda_tv];
   const own = weights.values.length > 1 && !weights.free; // each layer has its own λ_TV
   const tiles = rows.map((row) => tile(row, set(nameOf(row)),
-    `error ${row.error}${own ? `, λ ${valueOf(row, "lambda_tv")}` : ""}`));
+    `error ${row.error}${own ? `, λ\u00a0${valueOf(row, "lambda_tv")}` : ""}`));
   return make("div", {}, ...(heading ? [make("h3", {}, ...set(heading))] : []),
     make("ul", { className: "tiles small" }, ...originalTile(rows[0]), ...tiles));
 }

@@ -47,24 +47,26 @@ function moveDivider() {
   byId("divider").setAttribute("aria-valuetext", `${value} % original, ${100 - value} % recovered`);
 }
 
+/** Shows or hides one of the two pictures. */
+function fill(selector, id, alt, file) {
+  const image = document.querySelector(selector);
+  image.hidden = !id;
+  image.alt = id ? alt : "";
+  if (id) enlarge(image, id, file);
+}
+
 function showPictures(row) {
-  const stage = document.querySelector(".stage");
-  const compared = Boolean(row.picture && row.original);
+  const [stage, compared] = [document.querySelector(".stage"), Boolean(row.picture && row.original)];
   stage.hidden = !row.picture && !row.original;
   stage.classList.toggle("compared", compared);
-  stage.classList.toggle("only-original", !row.picture && Boolean(row.original));
+  byId("divider").disabled = !compared;
   byId("no-picture").hidden = Boolean(row.picture);
   byId("no-original").hidden = Boolean(row.original);
   byId("no-original").textContent = row.hasOriginal
     ? "The original is missing or damaged." : "There is no original: the feature came without one.";
-  byId("divider").disabled = !compared;
-  const [recovered, original] = [stage.querySelector(".recovered"), stage.querySelector(".original")];
-  recovered.hidden = !row.picture;
-  original.hidden = !row.original;
-  recovered.alt = row.picture ? row.title : "";
-  original.alt = row.original ? `The original of ${valueOf(row, "image")}` : "";
-  if (row.picture) enlarge(recovered, row.picture, row.file);
-  if (row.original) enlarge(original, row.original, byId(row.original).closest("a")?.getAttribute("href"));
+  fill(".stage .recovered", row.picture, row.title, row.file);
+  const file = row.original && byId(row.original).closest("a").getAttribute("href");
+  fill(".stage .original", row.original, `The original of ${valueOf(row, "image")}`, file);
 }
 
 /** Bytes of an error map as colours from 0 to `top`. */
