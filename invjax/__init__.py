@@ -10,6 +10,7 @@ from invjax import losses, masks, metrics, objective, optimizers, recipes, regul
 from invjax.errors import UserError
 from invjax.images import load_image, save_image
 from invjax.inversion import Inversion, invert
+from invjax.results import read_results
 from invjax.types import InputSpec, Representation
 from invjax.version import __version__
 
@@ -26,6 +27,7 @@ __all__ = [
     "metrics",
     "objective",
     "optimizers",
+    "read_results",
     "recipes",
     "regularizers",
     "representations",

@@ -7,7 +7,17 @@ import pytest
 
 from invjax import representations, weights
 
-RARE = {"h5py", "safetensors", "google.protobuf", "requests", "pooch", "flax.nnx", "matplotlib", "invjax.weights"}
+RARE = {
+    "h5py",
+    "safetensors",
+    "google.protobuf",
+    "requests",
+    "pooch",
+    "flax.nnx",
+    "matplotlib",
+    "pandas",
+    "invjax.weights",
+}
 
 
 def imported(code):

@@ -1,0 +1,60 @@
+"""What the kept part of a masked feature sees of the picture."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from invjax import masks, nets
+
+
+class Box(NamedTuple):
+    """A rectangle of a picture, pixels: left and top inside, right and bottom behind it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+@functools.cache
+def box(representation: str, layer: str, mask: str, width: int, height: int) -> Box | None:
+    """The receptive field of the positions that a mask of a network's layer keeps, cut at the picture's border.
+
+    Args:
+        representation: name of a network.
+        layer: of it.
+        mask: as in a config, "centre 5x5".
+        width, height: of the picture, pixels.
+
+    Returns:
+        The box, or None where no positions are left out: other masks, layers without positions, other representations.
+    """
+    if not mask.startswith("centre") or representation not in nets.names():
+        return None
+    network = nets.get(representation)
+    if layer not in network.names():
+        return None
+    network = network.until(layer)
+    seen = network.placement()[layer]
+    if not seen.window:
+        return None
+    picture = jax.ShapeDtypeStruct((1, height, width, network.input.channels), np.float32)
+    feature = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x)[0][layer], picture)
+    kept = masks.named(mask, feature.shape[1:])[..., 0]
+    rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
+    return Box(
+        max(0, seen.offset + int(columns[0]) * seen.stride),
+        max(0, seen.offset + int(rows[0]) * seen.stride),
+        min(width, seen.offset + int(columns[-1]) * seen.stride + seen.window),
+        min(height, seen.offset + int(rows[-1]) * seen.stride + seen.window),
+    )
+
+
+def mask_of(variant: str, config_mask: str) -> str:
+    """The mask of a reconstruction: that of its variant, "beta=1, mask=centre 5x5", or else of the config."""
+    swept = [setting.removeprefix("mask=") for setting in variant.split(", ") if setting.startswith("mask=")]
+    return swept[0] if swept else config_mask

@@ -1,0 +1,45 @@
+"""What the kept part of a masked feature sees, against the support of its gradient."""
+
+import jax
+import numpy as np
+import pytest
+
+from invjax import masks, representations
+from invjax.publish.field import box, mask_of
+
+from ..nets.common import CLOSE, QUICKLY, seeded
+
+HEIGHT, WIDTH = 99, 115
+
+
+@pytest.mark.parametrize(("layer", "mask"), [("conv1", "centre 5x5"), ("conv2", "centre 2x3"), ("pool2", "centre 5x5")])
+def test_a_box_is_where_the_gradient_is(layer, mask):
+    phi = representations.get("caffenet", layer=layer, weights="random")
+    shape = phi.feature_shape((HEIGHT, WIDTH, 3))
+    masked = masks.apply(phi, masks.named(mask, shape))
+    pictures = seeded(3, HEIGHT, WIDTH, 3, scale=60.0)
+    gradient = jax.jit(jax.grad(lambda images: jax.vmap(masked)(images).sum()), compiler_options=QUICKLY)(pictures)
+    strength = np.abs(gradient).max((0, 3))
+    rows, columns = np.nonzero(strength > CLOSE * strength.max())  # Winograd's sums leave rounding errors beside it
+    seen = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert box("caffenet", layer, mask, WIDTH, HEIGHT) == seen
+
+
+@pytest.mark.parametrize(
+    ("representation", "layer", "mask"),
+    [
+        ("caffenet", "conv1", ""),
+        ("caffenet", "conv1", "group 1/2"),
+        ("caffenet", "fc6", "centre 1x1"),
+        ("caffenet", "conv1+conv2", "centre 5x5"),
+        ("hog", "", "centre 5x5"),
+    ],
+)
+def test_there_is_no_box_where_no_positions_are_left_out(representation, layer, mask):
+    assert box(representation, layer, mask, 227, 227) is None
+
+
+def test_the_mask_of_a_variant_goes_before_that_of_the_config():
+    assert mask_of("beta=1, mask=centre 3x3", "centre 5x5") == "centre 3x3"
+    assert mask_of("beta=1", "centre 5x5") == "centre 5x5"
+    assert mask_of("", "") == ""
