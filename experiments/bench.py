@@ -5,7 +5,9 @@ python -m experiments.bench                   shallow representations: one recon
 python -m experiments.bench --suite cnn       layers of a network: ours against the same step in PyTorch, recipe paper,
     [--network caffenet] [--layers norm1,norm2,relu5,fc8] [--batches 1,4,16]       (about five minutes on two cores;
                                               PyTorch comes with pip install 'invjax[bench]')
-Both: [--batches 8] [--steps 10] [--rounds 5] [--json FILE]
+python -m experiments.bench --suite sweep     cells of a sweep, 3 λ_TV × 8 pictures × 4 restarts, as one batch against
+    [--network squeezenet] [--layers fire4/concat] [--batches 96]       one after the other, recipe fast (six minutes)
+All: [--batches 8] [--steps 10] [--rounds 5] [--json FILE]
 
 Times are medians over the rounds, ratios medians of the rounds' ratios: above one, the first side is the faster one.
 "gflop" is the work of a step, "share" our rate relative to a product of two large matrices, "others" the share of the
@@ -43,6 +45,13 @@ Row = dict[str, Any]
 SHALLOW = ("hog", "hogb", "dsift", "hog_uoctti")
 OURS, MATMUL = "invjax", "matmul"
 MATMUL_SIDE = 2048
+SWEPT = (0.5, 5.0, 50.0)  # λ_TV
+
+DEFAULTS: dict[str, dict[str, Any]] = {  # by suite
+    "shallow": {"network": None, "layers": list(SHALLOW), "batches": [8]},
+    "cnn": {"network": "caffenet", "layers": ["norm1", "norm2", "relu5", "fc8"], "batches": [1, 4, 16]},
+    "sweep": {"network": "squeezenet", "layers": ["fire4/concat"], "batches": [96]},
+}
 
 
 def seconds(sides: dict[str, Side], steps: int, rounds: int) -> dict[str, np.ndarray]:
@@ -159,6 +168,47 @@ def peer_sides(phi: Representation, image: np.ndarray, problems: inversion.Probl
     }
 
 
+def sweep(name: str, layers: list[str], batches: list[int], steps: int, rounds: int) -> Iterator[Row]:
+    """Milliseconds per reconstruction and step of the cells of a sweep, all at once and one at a time."""
+    for layer in layers:
+        phi = network(name, layer, weights="random")
+        for batch in batches:
+            times = seconds(both_orders(phi, batch), steps, rounds)
+            yield {
+                "name": layer,
+                "batch": batch,
+                "ms": {side: 1e3 * np.median(values) / batch for side, values in times.items()},
+                "ratio": np.median(times["one at a time"] / times["one batch"]),
+            }
+
+
+def both_orders(phi: Representation, batch: int) -> dict[str, Side]:
+    """Steps of the first `batch` cells of a sweep, all at once and one at a time, by the same compiled step."""
+    method, problems, image = swept(phi, batch)
+    alone = [ours(method, phi, problem, image.shape) for problem in inversion.split(problems, 1)]
+    return {
+        "one batch": ours(method, phi, problems, image.shape),
+        "one at a time": lambda steps: [side(steps) for side in alone],
+    }
+
+
+def swept(phi: Representation, batch: int) -> tuple[recipes.Method, inversion.Problem, np.ndarray]:
+    """The method, the cells of a sweep, λ_TV fastest, then pictures, then restarts, and a picture."""
+    image = images.load_image(images.astronaut(), phi.input, size=phi.input.size)
+    pictures = [np.rot90(side, turns) for side in (image, image[:, ::-1]) for turns in range(4)]
+    targets = jnp.stack([phi(jnp.asarray(picture)) for picture in pictures])
+    method, weights, _ = recipes.prepare(phi, image.shape, "fast")
+    cell = np.arange(batch)
+    picture, restart = cell // len(SWEPT) % len(pictures), cell // len(SWEPT) // len(pictures)
+    lambdas = {name: jnp.full(batch, weight, jnp.float32) for name, weight in weights.items()}
+    lambdas["tv"] = jnp.asarray(np.resize(SWEPT, batch), jnp.float32)
+    return (
+        method,
+        inversion.Problem(targets[picture], jax.vmap(jax.random.key)(picture + len(pictures) * restart), lambdas),
+        image,
+    )
+
+
 def peer_missing() -> str:
     """Why there is no peer to compare with, or nothing."""
     if jax.default_backend() != "cpu":
@@ -183,7 +233,7 @@ def summary(rows: list[Row], options: argparse.Namespace) -> dict[str, Any]:
     packages = ("jax", "torch")
     return {
         "suite": options.suite,
-        "network": options.network if options.suite == "cnn" else None,
+        "network": options.network,
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),
         "versions": {name: version for name in packages if (version := _version(name))},
@@ -203,7 +253,8 @@ def _version(package: str) -> str | None:
 
 def table(result: dict[str, Any]) -> Table:
     """The rows as a table."""
-    title = f"{result['network']}, ms / step" if result["network"] else "ms / reconstruction and step"
+    unit = "ms / step" if result["suite"] == "cnn" else "ms / reconstruction and step"
+    title = ", ".join(filter(None, (result["network"], unit)))
     numbers = {"ratio": "{:.2f}", "gflop": "{:.1f}", "share": "{:.0%}", "others": "{:.0%}"}
     shown = [key for key in numbers if any(key in row for row in result["rows"])]
     drawn = Table("", "batch", *result["rows"][0]["ms"], *shown, box=box.SIMPLE, title=title)
@@ -217,17 +268,16 @@ def table(result: dict[str, Any]) -> Table:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line; lists are separated by commas."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", choices=("shallow", "cnn"), default="shallow")
-    parser.add_argument("--network", default="caffenet")
+    parser.add_argument("--suite", choices=tuple(DEFAULTS), default="shallow")
+    parser.add_argument("--network")
     parser.add_argument("--layers", type=lambda text: text.split(","), help="shallow: names of representations")
     parser.add_argument("--batches", type=lambda text: [int(part) for part in text.split(",")])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args(arguments)
-    cnns = options.suite == "cnn"
-    options.layers = options.layers or (["norm1", "norm2", "relu5", "fc8"] if cnns else list(SHALLOW))
-    options.batches = options.batches or ([1, 4, 16] if cnns else [8])
+    for name, value in DEFAULTS[options.suite].items():
+        setattr(options, name, getattr(options, name) or value)
     return options
 
 
@@ -256,6 +306,8 @@ def measure(options: argparse.Namespace, console: Console) -> Iterator[Row]:
     """The rows of the suite asked for."""
     if options.suite == "shallow":
         return shallow(options.layers, options.batches, options.steps, options.rounds)
+    if options.suite == "sweep":
+        return sweep(options.network, options.layers, options.batches, options.steps, options.rounds)
     if why := peer_missing():
         console.print(why)
     return cnn(options.network, options.layers, options.batches, options.steps, options.rounds, not why)

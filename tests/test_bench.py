@@ -12,7 +12,7 @@ from experiments import bench
 from invjax import recipes
 from invjax.nets.layers import Concat, Conv, Dense, Dropout, GlobalAverage, LocalResponse, MaxPool, Relu
 from invjax.nets.network import Network, chain
-from invjax.representations.networks import build
+from invjax.representations.networks import build, network
 from invjax.types import InputSpec
 from invjax.weights import random
 
@@ -47,6 +47,43 @@ def test_cnn_without_torch(monkeypatch, capsys, tmp_path):
     assert list(row["ms"]) == ["invjax"]
     # 111² positions of 96 channels that see 7×7×3 numbers; forward and back, a multiplication and an addition, twice
     assert row["gflop"] == pytest.approx(111**2 * 96 * 7 * 7 * 3 * 2 * 2 * 2 / 1e9)
+
+
+def test_sweep(capsys, tmp_path):
+    file = tmp_path / "bench.json"
+    bench.main(
+        [
+            "--suite",
+            "sweep",
+            "--layers",
+            "conv1",
+            "--batches",
+            "2",
+            "--steps",
+            "1",
+            "--rounds",
+            "1",
+            "--json",
+            str(file),
+        ]
+    )
+    assert "one at a time" in capsys.readouterr().out
+    [row] = json.loads(file.read_text())["rows"]
+    assert row["ratio"] == pytest.approx(row["ms"]["one at a time"] / row["ms"]["one batch"])
+
+
+def test_cells_of_a_sweep():
+    phi = network("squeezenet", "conv1", weights="random")
+    _, problems, _ = bench.swept(phi, 96)
+    assert len(np.unique(jax.random.key_data(problems.key), axis=0)) == 32  # pictures × restarts
+    sums = np.array(problems.target).reshape(96, -1).astype(np.float64).std(axis=1)
+    cells = {
+        *zip(
+            sums, problems.weights["tv"].tolist(), map(bytes, np.array(jax.random.key_data(problems.key))), strict=True
+        )
+    }
+    assert len(cells) == 96
+    assert len(np.unique(sums)) == 8
 
 
 def test_says_which_layers_there_are(capsys):
