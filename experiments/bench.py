@@ -202,11 +202,8 @@ def swept(phi: Representation, batch: int) -> tuple[recipes.Method, inversion.Pr
     picture, restart = cell // len(SWEPT) % len(pictures), cell // len(SWEPT) // len(pictures)
     lambdas = {name: jnp.full(batch, weight, jnp.float32) for name, weight in weights.items()}
     lambdas["tv"] = jnp.asarray(np.resize(SWEPT, batch), jnp.float32)
-    return (
-        method,
-        inversion.Problem(targets[picture], jax.vmap(jax.random.key)(picture + len(pictures) * restart), lambdas),
-        image,
-    )
+    keys = jax.vmap(jax.random.key)(picture + len(pictures) * restart)
+    return method, inversion.Problem(targets[picture], keys, lambdas), image
 
 
 def peer_missing() -> str:
