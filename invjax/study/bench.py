@@ -68,7 +68,8 @@ class Bench:
         inverted, classifier = self._scope.inverted[restarts.rows[0].layer], self._scope.classifier
         measures = {measure: [getattr(row, measure) for row in restarts.rows] for measure in MEASURES}
         found = Sample(restarts.pictures, measures).look([*self._scope.views, inverted], original, classifier)
-        apart = _distance_of_the_run(restarts.rows, found.seen[INVERTED].norm)
+        norm = math.nan if original is None else found.seen[INVERTED].norm
+        apart = _distance_of_the_run(restarts.rows, norm)
         samples = {RECONSTRUCTIONS: found}
         for of, control in controls.items():
             samples[of] = _with_errors(control.look([inverted], original), apart)
@@ -124,6 +125,8 @@ class Bench:
 
     def _controls(self, rows: Sequence[Row], original: np.ndarray | None) -> dict[str, Sample]:
         """The picture itself, and the noise that the descents started from."""
+        if not rows[0].seed.isdecimal():
+            raise UserError(f"{self._run.workdir}/results.csv: seed is '{rows[0].seed}', not a whole number")
         keys = [noise_key(int(rows[0].seed), rows[0].image, restart) for restart in sorted({r.restart for r in rows})]
         noise = sigma(self._shape) * np.stack([inversion.noise(key, self._shape) for key in keys])
         pictures = {FLOOR: noise} if original is None else {CEILING: original[None], FLOOR: noise}
@@ -141,7 +144,7 @@ def _likeness(pictures: np.ndarray, original: np.ndarray | None, spec: InputSpec
 
 
 def _distance_of_the_run(rows: Sequence[Row], norm: float) -> float:
-    """The mean distance of pictures that the run has divided normalized_error by; NaN where it had none."""
+    """The mean distance of pictures in normalized_error, found from ‖Φ₀‖; NaN where there was none, or no ‖Φ₀‖."""
     found = [
         math.sqrt(row.relative_error) * norm / row.normalized_error
         for row in rows

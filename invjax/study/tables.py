@@ -1,4 +1,20 @@
-"""The tables of a study: what an earlier one has found stays."""
+"""The tables of a study, and what their columns are; what an earlier study has found stays.
+
+restarts.csv    of: reconstructions, ceiling (the picture itself) or floor (the noise that the descents start from)
+                restarts: pictures compared
+                spread_pixels: root mean square difference of two restarts, grey levels, mean over pairs
+                spread_features: distance of two restarts in the representation that was inverted, mean over pairs
+                mean_…, best_…: of relative_error, normalized_error, psnr and ssim as results.csv has them
+                top1, top5: share of restarts that the network takes for what it takes the picture for; empty where
+                there is no classifier, as in HOG, in networks with random weights, and where the picture is not of
+                the size that fully connected layers need
+distances.csv   at: pixels, or a layer of the network; of HOG & co., hog, hogb and dsift with their default options
+                spread, error: distance of two restarts, and of a restart and the picture; means
+best_of_k.csv   best: mean of the best value of metric over all choices of k restarts; with k = 1 the mean
+
+Distances of features are divided by that of different pictures (unit: pictures), by the norm of the feature where the
+run has a single one (picture), or by the mean norm of the restarts where features were given without it (restarts).
+"""
 
 from __future__ import annotations
 
@@ -114,7 +130,7 @@ def print_table(workdir: Path) -> None:
     columns = (
         ("spread\npixels", "spread_pixels", "{:.1f}"),
         ("spread\nfeature", "spread_features", "{:.1%}"),
-        (f"{error}\nerror", f"mean_{error}_error", "{:.1%}"),
+        ("\nerror", f"mean_{error}_error", "{:.1%}"),
         ("\nbest", f"best_{error}_error", "{:.1%}"),
         ("\nPSNR", "mean_psnr", "{:.1f}"),
         ("\nSSIM", "mean_ssim", "{:.2f}"),
@@ -124,7 +140,7 @@ def print_table(workdir: Path) -> None:
     groups: dict[str, dict[str, list[Record]]] = {}
     for record in records:
         groups.setdefault(_name(record), {}).setdefault(record["of"], []).append(record)
-    table = Table("", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(f"{error}\nerrors", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, _, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, samples in groups.items():

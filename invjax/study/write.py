@@ -28,7 +28,7 @@ def write(workdir: Path, warn: Warn | None = None) -> list[Path]:
 
     What was studied before, with as many restarts, is not computed again. The picture itself is what Φ was shown as
     images/NAME/original.png has it, rounded to 8 bits; errors, PSNR and SSIM of the reconstructions are those of
-    results.csv.
+    results.csv. Restarts that diverged count like any other.
 
     Args:
         workdir: the run directory.
