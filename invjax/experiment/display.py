@@ -46,8 +46,8 @@ WIDEST = 1000  # a file is as wide as it needs to be
 class Display:
     """A line that is drawn anew on a terminal, a line a minute elsewhere; a context manager.
 
-    Speed and time left are those of this start. Their clock begins with the first work done, so that the first
-    compilation is not taken for the speed of everything.
+    Speed and time left are those of this start. On the way, their clock begins with the first work done, so that the
+    first compilation is not taken for the speed of everything; at the end, everything counts.
 
     Args:
         total_work: in all, in any unit that is proportional to time.
@@ -83,8 +83,9 @@ class Display:
         else:
             self._lines.join()
         if self._done > self._before:
-            parts = (self._share(), self._speed(), f"took {duration(time.monotonic() - self._entered)}")
-            self.say(" · ".join(filter(None, parts)))
+            took = time.monotonic() - self._entered
+            speed = self._speed((self._done - self._before) / max(took, 1.0))
+            self.say(" · ".join((self._share(), speed, f"took {duration(took)}")))
 
     def update(self, what: str, done: float, loss: float, finished: int) -> None:
         """Tells where the run stands.
@@ -126,7 +127,7 @@ class Display:
             "what": self._what,
             "finished": self._finished,
             "loss": "" if math.isnan(self._loss) else f"loss {self._loss:.4f}",
-            "speed": self._speed(),
+            "speed": self._speed(self._rate()),
             "left": self._left(),
         }
         return {name: text for name, text in parts.items() if text}
@@ -140,8 +141,7 @@ class Display:
             return 0.0
         return (self._done - self._clock[0]) / (self._updated - self._clock[1])
 
-    def _speed(self) -> str:
-        rate = self._rate()
+    def _speed(self, rate: float) -> str:
         return f"{3600 * rate * self._reconstructions / self._total:,.0f} pictures/hour" if rate else ""
 
     def _left(self) -> str:

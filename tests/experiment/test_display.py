@@ -48,7 +48,7 @@ def test_a_log_tells_everything(capsys, clock, monkeypatch):
         capsys.readouterr()
         assert next_line(capsys) == f"{expected} · about 19 s left"
         clock.now = 300.0
-    assert capsys.readouterr().err.splitlines()[-1] == "21 % · 1,800 pictures/hour · took 5 min"
+    assert capsys.readouterr().err.splitlines()[-1] == "21 % · 66 pictures/hour · took 5 min"
 
 
 def test_work_of_an_earlier_start_is_no_speed(capsys, clock, monkeypatch):
@@ -67,7 +67,7 @@ def test_a_log_begins_after_a_minute(capsys):
     with Display(10.0, 0.0, 1) as shown:
         shown.update("hog", 10.0, 1.0, 0)
         assert capsys.readouterr().err == ""
-    assert capsys.readouterr().err == "100 % · took 0 s\n"
+    assert capsys.readouterr().err == "100 % · 3,600 pictures/hour · took 0 s\n"
 
 
 def test_nothing_to_do_is_nothing_to_tell(capsys):
@@ -98,7 +98,7 @@ def test_a_terminal_has_one_line_whatever_its_width(monkeypatch, clock, width):
         line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[\d;?]*\w", "", screen.getvalue())) if line
     ]
     assert len(drawn) <= width
-    assert last == "60 % · 14 pictures/hour · took 50 min"
+    assert last == "60 % · 6 pictures/hour · took 50 min"
     wanted = {"60 %": 10, "about 13 min left": 30, "relu_expand3x3, 13 of 20": 80, "14 pictures/hour": 120, "━": 200}
     for part, least in wanted.items():
         assert (part in drawn) == (width >= least)
