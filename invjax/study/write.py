@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,8 +20,7 @@ from invjax.study.bench import Bench
 from invjax.study.pictures import Restarts, Warn, write_deviation
 from invjax.study.tables import Found, Tables, group_of
 
-SAVE_SECONDS = 30.0  # between two writings of the tables
-LINE_SECONDS = 60.0  # between two lines of progress where there is no terminal to draw on
+SAVE_SECONDS = 60.0  # between two writings of the tables, and two lines where there is no terminal for a bar
 
 
 def write(workdir: Path, warn: Warn | None = None) -> list[Path]:
@@ -41,46 +41,54 @@ def write(workdir: Path, warn: Warn | None = None) -> list[Path]:
         UserError: not a run directory, or nothing in it can be studied.
         OSError: a file cannot be written.
     """
+    warn = functools.cache(warn or _print)  # variants may lack the same file: once is enough
     run = rundir.read(workdir)
     variants = _variants(run)
     groups = grouped(run.rows, group_of)
     tables = Tables(workdir, {group: len(rows) for group, rows in groups.items()})
     left = [row for group, rows in groups.items() if group not in tables for row in rows]
-    maps, problems = [], []
-
-    def note(problem: str) -> None:
-        if problem not in problems:
-            problems.append(problem)
-            (warn or _print)(problem)
-
+    maps: list[Path] = []
+    failures: list[str] = []
     try:
-        saved = time.monotonic()
-        for restarts, found in _progress(_studies(run, variants, left, note), len(grouped(left, group_of))):
+        studies = _studies(run, variants, left, warn, failures)
+        for restarts, found in _saving(studies, len(grouped(left, group_of)), tables):
             maps += write_deviation(run, restarts)
             tables.add(restarts.group, found)
-            if time.monotonic() - saved > SAVE_SECONDS:
-                tables.save()
-                saved = time.monotonic()
     finally:
         files = tables.save() if len(tables) else []
     if not files:
-        raise UserError(f"{workdir}: nothing could be studied: {problems[-1]}")
+        raise UserError(f"{workdir}: nothing could be studied: {'; '.join(failures) or 'no picture can be read'}")
+    for failure in failures:
+        warn(failure)
     return [*files, *maps]
 
 
 def _studies(
-    run: Run, variants: Mapping[str, ConfigDict], rows: Iterable[Row], note: Warn
+    run: Run, variants: Mapping[str, ConfigDict], rows: Iterable[Row], warn: Warn, failures: list[str]
 ) -> Iterator[tuple[Restarts, Found]]:
-    """What is found of each group."""
+    """What is found of each group; representations that cannot be built are added to `failures`."""
     for (name, variant), same in grouped(rows, lambda row: (row.representation, row.variant)).items():
         try:
             if variant not in variants:
                 raise UserError(f"config.json has no variant '{variant}'")
-            bench = Bench(run, variants[variant], same, note)
+            bench = Bench(run, variants[variant], same, warn)
             for of_one_picture in grouped(same, lambda row: row.image).values():
                 yield from bench.study(of_one_picture)
         except UserError as error:
-            note(f"{', '.join(filter(None, (name, variant)))}: not studied: {error}")
+            failures.append(f"{', '.join(filter(None, (name, variant)))}: not studied: {error}")
+
+
+def _saving(studies: Iterator[tuple[Restarts, Found]], total: int, tables: Tables) -> Iterator[tuple[Restarts, Found]]:
+    """The same, with a bar or lines of progress; writes the tables now and then."""
+    saved = time.monotonic()
+    bar = tqdm(studies, "studying restarts", total, unit=" groups", leave=False, delay=1, disable=None)
+    for done, study in enumerate(bar):
+        if time.monotonic() - saved > SAVE_SECONDS:
+            saved = time.monotonic()
+            tables.save()
+            if bar.disable:
+                _print(f"restarts of {done} of {total} groups studied")
+        yield study
 
 
 def _variants(run: Run) -> dict[str, ConfigDict]:
@@ -93,12 +101,6 @@ def _variants(run: Run) -> dict[str, ConfigDict]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run.workdir}/config.json: damaged, or of another version ({error})") from None
     return dict(sweep.expand(config))
-
-
-def _progress(studies: Iterator[tuple[Restarts, Found]], total: int) -> Iterable[tuple[Restarts, Found]]:
-    """The same, with a bar on a terminal, and a line a minute elsewhere."""
-    seconds = 0.1 if sys.stderr.isatty() else LINE_SECONDS
-    return tqdm(studies, "studying restarts", total, unit=" groups", leave=False, delay=1, mininterval=seconds)
 
 
 def _print(line: str) -> None:
