@@ -212,7 +212,7 @@ def test_ctrl_c_stops_cleanly_and_goes_on(uninterrupted, tmp_path):
 
 def test_the_report_of_a_finished_run_can_be_written_again(uninterrupted, tmp_path):
     _, workdir = uninterrupted
-    copy = Path(shutil.copytree(workdir, tmp_path / "copy"))
+    copy = Path(shutil.copytree(workdir, tmp_path / workdir.name))  # the page names its folder
     (copy / "report.html").unlink()
     done = subprocess.run(
         [sys.executable, "-m", "invjax", "report", str(copy)], capture_output=True, text=True, check=False
