@@ -70,7 +70,7 @@ def arrange(frame: pandas.DataFrame, rows: str = "", columns: str = "", named: b
     Raises:
         UserError: no such field, or the same twice.
     """
-    frame = frame.assign(label=_label(frame))
+    frame = _named(frame)
     rows, columns = _axes(frame, rows, columns)
     further = varying(frame, [rows, columns], [field for field in FIELDS if field not in (rows, columns)])
     down = sorted([rows, *further], key=lambda field: field != "image")
@@ -106,16 +106,22 @@ def _axes(frame: pandas.DataFrame, rows: str, columns: str) -> tuple[str, str]:
     if rows and rows == columns:
         raise UserError(f"rows and columns of a figure must be different fields, both are '{rows}'")
     choice = varying(frame, ["representation"], ["layer"])
-    choice += [field for field in ("representation", "variant", "lambda_tv", "restart") if frame[field].nunique() > 1]
+    whole = "representation" if frame.variant.nunique() > 1 else "label"
+    choice += [field for field in (whole, "variant", "lambda_tv", "restart") if frame[field].nunique() > 1]
     choice += ["representation", "image"]
     columns = columns or next(field for field in choice if field != rows)
     return rows or next(field for field in ["image", *choice] if field != columns), columns
 
 
-def _label(frame: pandas.DataFrame) -> list[str]:
-    """Representation, layer and variant in one, without what is the same everywhere."""
-    fields = [field for field in (*LINE, "variant") if frame[field].nunique() > 1] or ["representation"]
-    return [labels(fields, key) for key in frame[fields].itertuples(index=False)]
+def _named(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """With labels, and what has no layers as a layer of its own beside those of networks."""
+    fields = [field for field in LINE if frame[field].nunique() > 1] or ["representation"]
+    label = frame[fields].agg(" ".join, axis=1).str.strip()
+    if frame.variant.nunique() > 1:
+        label = (label + ", " + frame.variant).str.removesuffix(", ")
+    return frame.assign(
+        label=label, layer=frame.layer.where(frame.layer.ne("") | ~frame.layer.any(), frame.representation)
+    )
 
 
 def _fitting(frame: pandas.DataFrame, down: list[str], columns: str, omitted: list[str]) -> pandas.DataFrame:

@@ -83,7 +83,7 @@ def wrapped(plain: str, letters: int, lines: int = 99) -> list[str]:
         The lines, one or more.
     """
     rows = [""]
-    for part in re.findall(r"λ_TV = \S+\s*|[^\s/_,=+-]+[\s/_,=+-]*|[\s/_,=+-]+", plain):
+    for part in re.findall(r"λ_TV = \S+\s*|(?:[^\s/_,=+.-]|\.\d)+[\s/_,=+.-]*|[\s/_,=+.-]+", plain):
         if rows[-1] and length(rows[-1] + part.rstrip()) > letters:
             rows.append("")
         rows[-1] += part

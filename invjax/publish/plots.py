@@ -105,8 +105,11 @@ def distance_panels(frame: pandas.DataFrame) -> list[Panel]:
 def _read(path: Path) -> pandas.DataFrame:
     import pandas
 
-    numbers = ("lambda_tv", "spread", "error")
+    texts, numbers = ("representation", "layer", "variant", "of", "at", "unit"), ("lambda_tv", "spread", "error")
     frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
+    missing = [name for name in texts + numbers if name not in frame]
+    if missing:
+        raise ValueError(f"it has no column {missing[0]}")
     return frame.assign(**{name: pandas.to_numeric(frame[name]) for name in numbers})
 
 

@@ -46,12 +46,11 @@ class Band:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A picture's width and height at most, and the room left of it, above all lines of a band, and below each."""
+    """A picture's width and height at most, and the room left of a line and below it."""
 
     side: int
     tall: int
     left: int
-    above: int
     below: int
 
 
@@ -70,7 +69,7 @@ def draw(stem: Path, bands: Sequence[Band], pictures: Pictures, footer: str) -> 
     layout = _layout(bands, pictures)
     width = layout.left + max(len(band.titles) for band in bands) * (layout.side + GAP)
     footer = textwrap.fill(footer, max(30, width * 7 // (SMALL * LETTER)))
-    heights = [layout.above + len(band.lines) * (layout.tall + layout.below) for band in bands]
+    heights = [_above(band, layout) + len(band.lines) * (layout.tall + layout.below) for band in bands]
     height = sum(heights) + TEXT * (footer.count("\n") + 1)
     with canvas.sheet(stem, width / DPI, height / DPI) as figure:
         axes = figure.add_axes((0, 0, 1, 1))
@@ -88,13 +87,17 @@ def _layout(bands: Sequence[Band], pictures: Pictures) -> Layout:
     shown = [picture for picture in (pictures[tile.name] for tile in tiles) if picture is not None]
     aspect = max((picture.shape[0] / picture.shape[1] for picture in shown), default=1.0)
     names = [row for name, _ in lines for row in canvas.wrapped(name, NAME)]
-    left = max(map(canvas.length, names)) * LETTER + GAP if any(names) else 0
+    left = max(map(canvas.length, names)) * LETTER + 2 * GAP if any(names) else 0
     below = GAP + TEXT * any(tile.caption for tile in tiles)
     across = (TEXT_WIDTH * DPI - left) / max(len(band.titles) for band in bands) - GAP
     down = (TEXT_HEIGHT * DPI - 4 * TEXT * len(bands)) / len(lines) - below
     side = int(min(MOST_SIDE, across, max(LEAST_SIDE, down / aspect)))
-    titles = [len(_title(title, side)) for band in bands for title in band.titles if title]
-    return Layout(side, round(side * aspect), left, GAP + TEXT * max(titles, default=0), below)
+    return Layout(side, round(side * aspect), left, below)
+
+
+def _above(band: Band, layout: Layout) -> int:
+    """The room of a band's titles."""
+    return GAP + TEXT * max((len(_title(title, layout.side)) for title in band.titles if title), default=0)
 
 
 def _title(text: str, side: int) -> list[str]:
@@ -103,7 +106,7 @@ def _title(text: str, side: int) -> list[str]:
 
 def _draw_band(axes: Axes, band: Band, pictures: Pictures, layout: Layout, top: int) -> None:
     lefts = [layout.left + column * (layout.side + GAP) for column in range(len(band.titles))]
-    middle, top = layout.side / 2, top + layout.above
+    middle, top = layout.side / 2, top + _above(band, layout)
     for left, title in zip(lefts, band.titles, strict=True):
         for number, row in enumerate(reversed(_title(title, layout.side))):
             axes.text(left + middle, top - GAP - number * TEXT, canvas.text(row), ha="center")
