@@ -60,7 +60,7 @@ def make_run(
         }
         rows.append(key | rest | errors | {"picture": picture})
     write_rows(workdir, rows)
-    (workdir / "config.json").write_text(json.dumps(config))
+    (workdir / "config.json").write_text(json.dumps({"recipe": "fast"} | config))
     (workdir / "environment.json").write_text("{}")
     (workdir / "history.jsonl").write_text("")
     return rows
