@@ -52,7 +52,8 @@ def write(workdirs: Path | Sequence[Path], out: Path | None = None) -> Path:
     if again:
         raise UserError(f"{again[0]}: given twice")
     out = paths[0] / "report.html" if out is None else Path(out)
-    runs = [rundir.read(path, name) for path, name in zip(paths, rundir.short_names(paths), strict=True)]
+    names = rundir.short_names(paths) if len(paths) > 1 else [""]  # a page of one is the same in any folder
+    runs = [rundir.read(path, name) for path, name in zip(paths, names, strict=True)]
     write_atomically(out, render(runs, out.parent))
     return out
 

@@ -192,6 +192,10 @@ def test_same_run_same_page(whole_run: tuple[Path, Rows]) -> None:
     assert path.read_bytes() == before
 
 
+def test_the_page_is_the_same_in_any_folder(whole_run: tuple[Path, Rows], workdir: Path) -> None:
+    assert report.write(workdir).read_bytes() == report.write(whole_run[0]).read_bytes()
+
+
 def test_weights_are_choices_of_their_own(tmp_path: Path) -> None:
     make_run(tmp_path, ("cat",), lambdas=(20.0, 0.5))
     shown = written(tmp_path)
