@@ -45,9 +45,7 @@ def read_results(*directories: str | Path) -> pandas.DataFrame:
     runs = [rundir.read(workdir) for workdir in workdirs]
     for run in runs:
         if not run.config:
-            warnings.warn(
-                f"{run.workdir / 'config.json'}: missing or damaged, its fields are left empty", stacklevel=2
-            )
+            warnings.warn(f"{run.workdir / 'config.json'}: missing or damaged, its fields are left empty", stacklevel=2)
     return _table(runs)
 
 
