@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 
 from invjax.files import write_atomically
 
@@ -44,6 +46,15 @@ STYLE: dict[Any, Any] = {
 
 
 @contextmanager
+def _styled() -> Iterator[None]:
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names of pictures may be in any script
+        matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+@contextmanager
 def sheet(stem: Path, width: float, height: float) -> Iterator[Figure]:
     """An empty figure, written as `stem`.png and .pdf once it has been drawn on.
 
@@ -54,10 +65,7 @@ def sheet(stem: Path, width: float, height: float) -> Iterator[Figure]:
     Raises:
         OSError: it cannot be written.
     """
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # names of pictures may be in any script
-        matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
-        matplotlib.rcParams.update(STYLE)
+    with _styled():
         figure = Figure(figsize=(width, height), dpi=DPI)
         yield figure
         for suffix, untold in FORMATS.items():
@@ -95,3 +103,9 @@ def wrapped(plain: str, letters: int, lines: int = 99) -> list[str]:
 def length(plain: str) -> int:
     """Of a text, in letters; the index of λ_TV is a small one."""
     return len(plain.replace("λ_TV", "λTV"))
+
+
+def extent(plain: str) -> int:
+    """Of a text of the usual size, in pixels of the PNG."""
+    with _styled():
+        return math.ceil(TextPath((0, 0), text(plain), size=STYLE["font.size"]).get_extents().x1 * DPI / 72)

@@ -87,7 +87,7 @@ def _layout(bands: Sequence[Band], pictures: Pictures) -> Layout:
     shown = [picture for picture in (pictures[tile.name] for tile in tiles) if picture is not None]
     aspect = max((picture.shape[0] / picture.shape[1] for picture in shown), default=1.0)
     names = [row for name, _ in lines for row in canvas.wrapped(name, NAME)]
-    left = max(map(canvas.length, names)) * LETTER + 2 * GAP if any(names) else 0
+    left = max(map(canvas.extent, filter(None, names))) + 2 * GAP if any(names) else 0
     below = GAP + TEXT * any(tile.caption for tile in tiles)
     across = (TEXT_WIDTH * DPI - left) / max(len(band.titles) for band in bands) - GAP
     down = (TEXT_HEIGHT * DPI - 4 * TEXT * len(bands)) / len(lines) - below
