@@ -136,8 +136,9 @@ class _Runner:
         checkpoint = Checkpoint(self._directory.checkpoint_path(batch.keys))
         solved = by_dictionary(batch) if batch.job.dictionary else self._descend(batch, checkpoint)
         record(batch, solved, self._directory, self._config.stretch)
-        for row, image in zip(batch.rows, solved.inversion.images if self._log else (), strict=False):
-            self._log.picture(stem(batch.job, row), batch.job.steps, images.to_pixels(image, batch.job.phi.input))
+        if self._log is not None:
+            for row, image in zip(batch.rows, solved.inversion.images, strict=True):
+                self._log.picture(stem(batch.job, row), batch.job.steps, images.to_pixels(image, batch.job.phi.input))
         self._done += batch.job.work * len(batch.rows)
         checkpoint.clear()
 
