@@ -26,11 +26,10 @@ def mean_pairwise_distance(features: Feature) -> float:
     Args:
         features: a batch, leading axis N.
     """
-    rows = flat(features).astype(np.float64)
-    if len(rows) < 2:
-        return float("nan")
-    distances = [np.linalg.norm(rows[i + 1 :] - rows[i], axis=1) for i in range(len(rows) - 1)]
-    return float(np.concatenate(distances).mean())
+    from scipy.spatial.distance import pdist  # in float64, ten times as fast as NumPy; its import takes a while
+
+    rows = flat(features)
+    return float(pdist(rows).mean()) if len(rows) > 1 else math.nan
 
 
 def normalized_error(relative_error: float, target_norm: float, pairwise_distance: float) -> float:
