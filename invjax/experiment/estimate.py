@@ -46,8 +46,8 @@ def seconds(
 
     Operations and bytes of a step, as counted in the program before it is compiled, at the rates that the device shows
     in a third of a second, now, with whatever else is running. For 15 layers and representations of 64 to 512 pixels,
-    both recipes, batches of 4 and 1 on two cores, a step was estimated at 0.55 to 1.85 times what it took, and half of
-    them within a fifth. Accelerators were not measured. Left out: pictures and features read, results written, and
+    both recipes, batches of 4 and 1 on two cores, a step was estimated at 0.55 to 1.85 times what it took, more than half
+    of them within a fifth. Accelerators were not measured. Left out: pictures and features read, results written, and
     what an optimiser does beyond one gradient a step (line searches).
 
     Args:
