@@ -45,10 +45,11 @@ def seconds(
     """Roughly how long a job takes on this device: compilation and all steps.
 
     Operations and bytes of a step, as counted in the program before it is compiled, at the rates that the device shows
-    in a third of a second, now, with whatever else is running. For 15 layers and representations of 64 to 512 pixels,
-    both recipes, batches of 4 and 1 on two cores, a step was estimated at 0.55 to 1.85 times what it took, more than half
-    of them within a fifth. Accelerators were not measured. Left out: pictures and features read, results written, and
-    what an optimiser does beyond one gradient a step (line searches).
+    in a third of a second, now, with whatever else is running. For the 15 layers and representations of 64 to 512
+    pixels that its constants were fitted to, with both recipes and batches of 4 and 1 on two cores, the estimate of a
+    step was 0.55 to 1.85 times what it took, of more than half of them within a fifth. Compilation was timed on a
+    busy machine only, accelerators not at all. Left out: pictures and features read, results written, and what an
+    optimiser does beyond one gradient a step (line searches).
 
     Args:
         method: how the reconstructions are found.
