@@ -153,7 +153,9 @@ class Display:
 
 
 def duration(seconds: float) -> str:
-    """A time in words, two or three digits: 85 s, 14 min, 3.2 h, 2.5 days."""
+    """A time in words, two or three digits: 85 s, 14 min, 3.2 h, 2.5 days; ? where it is not known."""
+    if math.isnan(seconds):
+        return "?"
     for unit, length, style in (("s", 1, ".0f"), ("min", 60, ".0f"), ("h", 3600, ".1f")):
         if seconds < 100 * length:
             return f"{seconds / length:{style}} {unit}"

@@ -16,6 +16,7 @@ from invjax import memory
 from invjax.experiment import config as configs
 from invjax.experiment import estimate
 from invjax.experiment.directory import key_of, read_rows, refuse_another_run
+from invjax.experiment.display import duration
 from invjax.experiment.plan import Job, Reconstruction, Targets, fingerprints, make_jobs
 
 
@@ -42,10 +43,10 @@ def show(config: ConfigDict, workdir: Path) -> None:
         size = _batch_size(job, config.batch_size) if rows else 1
         time = _seconds(job, rows, size) if rows else 0.0
         count, seconds = count + len(rows), seconds + time
-        table.add_row(*_cells(job, rows), str(math.ceil(len(rows) / size)), _duration(time))
+        table.add_row(*_cells(job, rows), str(math.ceil(len(rows) / size)), duration(time))
     Console().print(table)
     done = f", {len(planned) - count:.0f} of {len(planned)} are finished" if count < len(planned) else ""
-    print(f"{count:.0f} reconstructions to compute{done}; about {_duration(seconds)} on this machine, left alone")
+    print(f"{count:.0f} reconstructions to compute{done}; about {duration(seconds)} on this machine as busy as it is")
 
 
 def _cells(job: Job, rows: tuple[Reconstruction, ...]) -> list[str]:
@@ -80,10 +81,3 @@ def _blank(job: Job) -> Targets:
         lambda shape: np.zeros((pictures, *shape), np.float32), shapes, is_leaf=lambda s: isinstance(s, tuple)
     )
     return Targets(blank, math.nan)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
