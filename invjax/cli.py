@@ -115,6 +115,7 @@ def _parser(version: str) -> argparse.ArgumentParser:
     listing.set_defaults(command=_representations)
 
     _add_weights(commands.add_parser("weights", help="list, fetch or import weights of networks"))
+    _add_hoggles(commands.add_parser("hoggles", help="the baseline HOGgles: learn a dictionary, invert HOG by it"))
     return parser
 
 
@@ -251,3 +252,64 @@ def _import_weights(options: argparse.Namespace) -> None:
     from invjax import nets, weights
 
     print(weights.import_file(options.file, nets.get(options.network), options.name, options.colours))
+
+
+def _add_hoggles(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    train = actions.add_parser("train", help="learn a dictionary from pictures")
+    train.add_argument("photos", nargs="+", metavar="PHOTO", help="file, folder or pattern; not those to be inverted")
+    train.add_argument("--representation", default="hog", choices=("hog", "hogb", "hog_uoctti", "dsift"), help="(hog)")
+    train.add_argument("--atoms", type=int, help="of the dictionary (1024)")
+    train.add_argument("--window", type=int, help="cells of a side of a window (5)")
+    train.add_argument("--sparsity", type=float, metavar="X", help="weight λ of the codes (0.1)")
+    train.add_argument("--windows", type=int, help="to learn from, at most (20000)")
+    train.add_argument("--passes", type=int, help="over the windows; 0: atoms are windows drawn at random (2)")
+    train.add_argument("--seed", type=int, help="of everything random (0)")
+    train.add_argument("--size", type=int, help="side of the pictures in pixels, 0: as they are (227)")
+    train.add_argument("--out", required=True, type=Path, metavar="FILE", help="the dictionary, an .npz")
+    train.set_defaults(command=_train_hoggles)
+
+    invert = actions.add_parser("invert", help="invert the representation of a dictionary")
+    invert.add_argument("photos", nargs="+", metavar="PHOTO", help="file, folder or pattern")
+    invert.add_argument("--dictionary", required=True, metavar="FILE", help="of `invjax hoggles train`")
+    invert.add_argument("--size", type=int, help="side in pixels, 0: as it is (227)")
+    invert.add_argument("--stretch", action="store_true", help="also save pictures stretched to the full range")
+    invert.add_argument("--out", required=True, type=Path, metavar="DIR", help="run directory")
+    invert.set_defaults(command=_invert_hoggles)
+
+
+def _train_hoggles(options: argparse.Namespace) -> None:
+    import time
+
+    from tqdm import tqdm
+
+    from invjax import hoggles, representations
+    from invjax.experiment.plan import find_pictures, load_pictures
+
+    started = time.monotonic()
+    phi = representations.get(options.representation)
+    size = phi.input.size if options.size is None else options.size
+    pictures = load_pictures(find_pictures(tuple(options.photos)), phi, size)
+    fields = ("atoms", "window", "sparsity", "windows", "passes", "seed")
+    chosen = {field: getattr(options, field) for field in fields if getattr(options, field) is not None}
+    dictionary = hoggles.train(
+        pictures, phi, bar=lambda batches: tqdm(batches, "learning", unit=" batches", disable=None), **chosen
+    )
+    dictionary.save(options.out)
+    print(f"{options.out}: {dictionary.describe()}, in {time.monotonic() - started:.0f} s")
+
+
+def _invert_hoggles(options: argparse.Namespace) -> None:
+    from invjax import hoggles
+    from invjax.experiment import config as configs
+    from invjax.experiment.run import run
+
+    dictionary = hoggles.load(options.dictionary)
+    config = configs.default()
+    config.recipe, config.hoggles = "hoggles", options.dictionary
+    config.images, config.representations = tuple(options.photos), (dictionary.name,)
+    config.options.update(dictionary.options)
+    config.stretch = options.stretch
+    if options.size is not None:
+        config.size = options.size
+    run(config, options.out)
