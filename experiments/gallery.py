@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/gallery.md: python -m experiments.gallery --workdir out/gallery
+"""Makes the pictures of docs/gallery.md: python -m experiments.gallery --workdir out/gallery --hoggles hoggles.npz
 
 Runs the paper's figures of SqueezeNet, whose weights must have been fetched, on public-domain photographs; about half
 an hour on two cores, and only what is missing where a run was stopped.
@@ -25,13 +25,15 @@ def main() -> None:
     """Runs what is missing and converts the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", type=Path, default=Path("out/gallery"))
-    workdir = parser.parse_args().workdir
+    parser.add_argument("--hoggles", default="", help="a dictionary of `invjax hoggles train`, to be compared with")
+    options = parser.parse_args()
+    workdir = options.workdir
     photographs = _photographs(workdir / "photographs")
     for name in FIGURES:
         several = [f"--config.images={photographs}"] if name == "diversity" else []
         _run(f"paper/{name}:squeezenet", workdir / name, several)
         _convert(workdir / name / "figures" / "pictures.png", name)
-    _run("paper/shallow", workdir / "shallow", [f"--config.images={photographs}"])
+    _run(f"paper/shallow:{options.hoggles}", workdir / "shallow", [f"--config.images={photographs}"])
     _convert(workdir / "shallow" / "figures" / "pictures.png", "shallow")
     _convert(workdir / "restarts" / "figures" / "distances.png", "distances")
 
