@@ -54,7 +54,7 @@ def channels(shape: tuple[int, ...], keep: Sequence[int]) -> np.ndarray:
     """
     wrong = [k for k in keep if not 0 <= k < shape[-1]]
     if wrong or not len(keep):
-        raise UserError(f"channels must be some of 0..{shape[-1] - 1}, got {list(wrong or keep)}")
+        raise UserError(f"channels must be some of 0..{shape[-1] - 1}, got {wrong[0] if wrong else 'none'}")
     mask = np.zeros(shape[-1], np.float32)
     mask[list(keep)] = 1
     return mask

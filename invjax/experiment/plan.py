@@ -7,6 +7,7 @@ import glob
 import hashlib
 import inspect
 import itertools
+import re
 import zlib
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ from invjax.types import Feature, Representation
 
 if TYPE_CHECKING:
     from invjax.hoggles import Dictionary
+
+
+LONGEST_NAME = 200  # bytes; file systems take 255, with suffixes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +213,7 @@ def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
     found: dict[str, str] = {}
     for job in jobs:
         file, _, digest = job.phi.source.rpartition(" ")
-        if file:
+        if digest.startswith("sha256:"):  # random ones follow from the config
             found[f"weights of {job.phi.name}: {file}"] = digest
         for place, name in enumerate(job.pictures):
             what = name if job.given is None else f"{name} {job.phi.name} {job.phi.layer}".rstrip()
@@ -270,12 +274,13 @@ def make_jobs(config: ConfigDict) -> list[Job]:
             reconstructions would have the same name.
     """
     variants = check(config)
-    pictures = {} if config.features else _find_once([variant.images for _, variant in variants])
+    pictures = _find_once([variant.images for _, variant in variants if not variant.features])
     workshop = _Workshop()
     jobs: dict[Any, Job] = {}
     for name, variant in variants:
         for job in workshop.jobs(variant, name, pictures.get(variant.images, [])):
-            key = job.phi, job.method, job.steps, job.recipe, job.image_shape, job.pictures, variant.hoggles
+            shown = job.image_shape, job.pictures, variant.features, variant.features_layout
+            key = job.phi, job.method, job.steps, job.recipe, variant.hoggles, shown
             jobs[key] = dataclasses.replace(jobs[key], rows=jobs[key].rows + job.rows) if key in jobs else job
     _refuse_twins(list(jobs.values()))
     return list(jobs.values())
@@ -283,7 +288,7 @@ def make_jobs(config: ConfigDict) -> list[Job]:
 
 def _find_once(patterns: list[tuple[str, ...]]) -> dict[tuple[str, ...], list[Picture]]:
     """The pictures of each variant; one that several variants show has the same name in all."""
-    everything = find_pictures(tuple(itertools.chain.from_iterable(patterns)))
+    everything = find_pictures(tuple(itertools.chain.from_iterable(patterns))) if patterns else []
     names = {picture.path.resolve(): picture for picture in everything}
     return {wanted: [names[picture.path.resolve()] for picture in find_pictures(wanted)] for wanted in patterns}
 
@@ -292,10 +297,12 @@ def _refuse_twins(jobs: list[Job]) -> None:
     taken = set()
     for job in jobs:
         for row in job.rows:
-            key = tuple(job.key(row).values())
-            if key in taken:
-                raise UserError(f"config.sweep: {describe(job, row)} is asked for twice")
-            taken.add(key)
+            place = stem(job, row)
+            if place in taken:
+                raise UserError(f"config.sweep: {describe(job, row)} is asked for twice, or differs by too little")
+            if len(place.rpartition("/")[2].encode()) > LONGEST_NAME:
+                raise UserError(f"config.sweep: '{row.variant}' is too long for the name of a file: vary fewer fields")
+            taken.add(place)
 
 
 def describe(job: Job, row: Reconstruction) -> str:
@@ -304,6 +311,13 @@ def describe(job: Job, row: Reconstruction) -> str:
     return ", ".join(
         filter(None, (f"{row.image} from {what}", row.variant, f"λ_TV {row.lambda_tv:g}, restart {row.restart}"))
     )
+
+
+def stem(job: Job, row: Reconstruction) -> str:
+    """Path of a reconstruction's files inside the run directory, without suffix."""
+    variant = re.sub(r"[^\w.=+-]+", "-", row.variant)
+    what = "_".join(filter(None, (job.phi.name, job.phi.layer.replace("/", "-").replace("*", "x"), variant)))
+    return f"images/{row.image}/{what}_tv{row.lambda_tv:g}_r{row.restart}"
 
 
 class _Workshop:
@@ -357,7 +371,10 @@ class _Workshop:
             return phi
         key = mask, phi, shape
         if key not in self._masked:
-            self._masked[key] = masks.apply(phi, masks.named(mask, phi.feature_shape(shape)))
+            try:
+                self._masked[key] = masks.apply(phi, masks.named(mask, phi.feature_shape(shape)))
+            except UserError as error:
+                raise UserError(f"config.mask '{mask}', {phi.name} {phi.layer}".rstrip() + f": {error}") from None
         return self._masked[key]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from pathlib import Path
 
 import jax
@@ -14,7 +13,7 @@ from invjax import images, metrics
 from invjax.experiment import movie
 from invjax.experiment.batch import Batch, Solved
 from invjax.experiment.directory import Row, RunDirectory
-from invjax.experiment.plan import Job, Reconstruction, compute_features
+from invjax.experiment.plan import Job, Reconstruction, compute_features, stem
 from invjax.files import write_atomically
 from invjax.types import Feature
 
@@ -75,13 +74,6 @@ def _likeness(job: Job, reconstruction: Reconstruction, image: np.ndarray) -> Ro
         return {"psnr": math.nan, "ssim": math.nan}
     original = job.originals[reconstruction.picture]
     return {measure.__name__: measure(image, original, job.phi.input) for measure in (metrics.psnr, metrics.ssim)}
-
-
-def stem(job: Job, row: Reconstruction) -> str:
-    """Path of a reconstruction's files inside the run directory, without suffix."""
-    variant = re.sub(r"[^\w.=+-]+", "-", row.variant)
-    what = "_".join(filter(None, (job.phi.name, job.phi.layer.replace("/", "-").replace("*", "x"), variant)))
-    return f"images/{row.image}/{what}_tv{row.lambda_tv:g}_r{row.restart}"
 
 
 def _save_pictures(place: Path, image: np.ndarray, feature: Feature, target: Feature, job: Job, stretch: bool) -> None:

@@ -22,8 +22,8 @@ from invjax.experiment.checkpoint import Checkpoint, Saved
 from invjax.experiment.directory import RunDirectory, key_of
 from invjax.experiment.display import Display, print_table
 from invjax.experiment.events import Writer
-from invjax.experiment.plan import Job, Reconstruction, Targets, describe, fingerprints, make_jobs
-from invjax.experiment.record import record, save_originals, stem
+from invjax.experiment.plan import Job, Reconstruction, Targets, describe, fingerprints, make_jobs, stem
+from invjax.experiment.record import record, save_originals
 
 MOVIE_BATCH = 32  # frames of more reconstructions would fill the memory
 

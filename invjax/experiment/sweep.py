@@ -81,7 +81,9 @@ def _name(settings: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "+".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else "default" if value in (None, "") else str(value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else str(value)  # other values, other names
+    return "default" if value in (None, "") else str(value)
 
 
 def _variant(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:

@@ -73,6 +73,9 @@ def test_fields_with_columns_of_their_own_name_no_variant(config):
         ({"recipe": ("hoggles",)}, "config.sweep, recipe=hoggles: config.hoggles must be a file"),
         ({"seed": (1, 1)}, "is asked for twice"),
         ({"lambda_tv": (5.0, 5)}, "is asked for twice"),
+        ({"lambda_tv": (0.5, 0.5000001)}, "is asked for twice, or differs by too little"),  # one name of a file
+        ({"mask": ("group 3/2",)}, "config.mask 'group 3/2', hog: group 2 of 2 does not exist"),
+        ({"hoggles": ("x" * 200,)}, "is too long for the name of a file"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_runs(config, tmp_path, sweep, message):
@@ -90,6 +93,31 @@ def test_what_only_differs_in_numbers_shares_a_job(config):
     problems = jobs[0].problems(jobs[0].rows, jobs[0].targets())
     assert sorted(set(np.asarray(problems.weights["alpha"]).tolist())) == [1e8, 2e8]
     assert len({tuple(key) for key in np.asarray(jax.random.key_data(problems.key)).tolist()}) == 4  # seeds × restarts
+
+
+def test_values_that_are_nearly_alike_have_different_names(config):
+    config.sweep = {"beta": (1.0, 1.0000001, 1e-7)}
+    assert [name for name, _ in expand(config)] == ["beta=1", "beta=1.0000001", "beta=1e-07"]
+
+
+def test_features_of_one_name_in_two_folders_are_told_apart(config, tmp_path):
+    for seed, folder in enumerate("ab"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x.npy", np.random.default_rng(seed).random((6, 6, 27), np.float32))
+    files = [str(tmp_path / folder / "x.npy") for folder in "ab"]
+    config.images, config.size = (), 48
+    config.sweep = [{"features": file, "lambda_alpha": weight} for file, weight in zip(files, (1.0, 2.0), strict=True)]
+    first, second = plan.make_jobs(config)
+    np.testing.assert_array_equal(first.targets().features[0], np.load(files[0]))
+    np.testing.assert_array_equal(second.targets().features[0], np.load(files[1]))
+
+
+def test_more_seeds_of_random_weights_are_the_same_run(config):
+    config.representations, config.layers, config.weights = ("squeezenet",), ("conv1",), "random"
+    config.sweep = {"weights_seed": (0, 1)}
+    before = plan.fingerprints(plan.make_jobs(config))
+    config.sweep = {"weights_seed": (0, 1, 2)}
+    assert plan.fingerprints(plan.make_jobs(config)) == before
 
 
 def test_weights_restarts_and_pictures_of_one_layer_compile_once(config, tmp_path):
