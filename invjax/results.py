@@ -69,6 +69,8 @@ def _runs_in(directory: Path) -> list[Path]:
 def _table(runs: Sequence[Run]) -> pandas.DataFrame:
     import pandas
 
+    from invjax.report.rundir import short_names
+
     configs = [_settings(run.config) for run in runs]
     fields = _differing([config for config in configs if config])
     records = [
@@ -76,18 +78,11 @@ def _table(runs: Sequence[Run]) -> pandas.DataFrame:
         | dataclasses.asdict(row)
         | {"path": str(path := run.workdir.absolute() / row.picture), "arrays": str(path.with_suffix(".npz"))}
         | {f"config.{field}": config.get(field) for field in fields}
-        for name, run, config in zip(_short_names([run.workdir for run in runs]), runs, configs, strict=True)
+        for name, run, config in zip(short_names([run.workdir for run in runs]), runs, configs, strict=True)
         for row in run.rows
     ]
     frame = pandas.DataFrame(records)
     return frame.assign(seed=pandas.to_numeric(frame.seed, errors="coerce"))
-
-
-def _short_names(paths: Sequence[Path]) -> list[str]:
-    """As many last parts of the paths as it takes to tell them apart."""
-    parts = [path.absolute().parts for path in paths]
-    depths = range(1, max(map(len, parts)) + 1)
-    return next(names for depth in depths if len(set(names := ["/".join(p[-depth:]) for p in parts])) == len(paths))
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Descent:
         self._batch, self._every, self._saved = batch, every, saved
         self._problems = batch.job.problems(batch.rows, batch.targets)
         self._started = time.monotonic() - (saved.seconds if saved else 0.0)
-        self._frames = list(saved.frames) if saved and saved.frames is not None else []
+        self._frames = list(saved.frames) if film and saved and saved.frames is not None else []
         self._spacing = max(1, round(batch.job.steps / every / MOVIE_FRAMES)) if film else 0
         self.progress: inversion.Progress | None = None
 

@@ -107,6 +107,8 @@ def check(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
     """
     for field in ("rows", "columns"):
         _need(config.figure[field] in ("", *AXES), config, f"figure.{field}", f"one of {', '.join(AXES)}")
+    rows, columns = config.figure.rows, config.figure.columns
+    _need(not rows or rows != columns, config, "figure.columns", "another field than config.figure.rows")
     variants = expand(config)
     for name, variant in variants:
         try:
