@@ -2,6 +2,9 @@
 of them sees in colour; a network without groups has no such halves.
 
 invjax run paper/channels:squeezenet --workdir out/channels
+
+Runtime of SqueezeNet on two busy cores: 4 minutes. Expected: relative_error from 0.023 (relu_conv1) to 0.11
+(fire6/concat), much the same for both halves.
 """
 
 from ml_collections import ConfigDict

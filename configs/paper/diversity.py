@@ -1,6 +1,9 @@
 """Many pictures from an early, a middle and a late layer (figure 11 of the paper).
 
 invjax run paper/diversity:squeezenet --workdir out/diversity --config.images=photos
+
+Runtime of SqueezeNet on two busy cores: 17 minutes for four pictures. Expected: relative_error 0.014, 0.025, 0.062,
+0.022, mean of four pictures.
 """
 
 from ml_collections import ConfigDict

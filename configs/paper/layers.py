@@ -2,6 +2,9 @@
 suits it.
 
 invjax run paper/layers:squeezenet --workdir out/layers
+
+Runtime of SqueezeNet on two busy cores: 14 minutes. Expected: relative_error from 0.022 (conv1) to 0.22
+(relu_conv_final), 0.021 of the last layer.
 """
 
 from ml_collections import ConfigDict

@@ -2,6 +2,9 @@
 the original.
 
 invjax run paper/locality:squeezenet --workdir out/locality
+
+Runtime of SqueezeNet on two busy cores: 1.5 minutes. Expected: relative_error from 0.0000 (relu_conv1) to 0.04
+(fire8/concat).
 """
 
 from ml_collections import ConfigDict

@@ -4,6 +4,9 @@ invjax run paper/restarts:squeezenet --workdir out/restarts
 
 restarts.csv, distances.csv and best_of_k.csv say how far they are apart, at every layer; --config.weights=random and
 --config.sweep="{'weights': ('', 'random')}" are the control.
+
+Runtime of SqueezeNet on two busy cores: 11 minutes, half a minute more for the study. Expected: relative_error 0.053,
+0.086, 0.22 and 0.019.
 """
 
 from ml_collections import ConfigDict

@@ -2,6 +2,9 @@
 
 invjax run paper/shallow --workdir out/shallow --config.images=photos
 invjax run paper/shallow:hoggles.npz --workdir out/shallow --config.images=photos
+
+Runtime on two busy cores: 1.2 minutes for four pictures. Expected normalized_error: HOG 31 %, HOGb 12 %, DSIFT 9 %,
+HOGgles 67 %.
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ invjax run paper/table_cnn --workdir out/table_cnn --config.images=photos
 invjax run paper/table_cnn:squeezenet --workdir out/table_cnn_squeezenet --config.images=photos
 
 --config.weights=random is the control and needs no weights. tables/errors.md has the table, the best weight of each
-layer in bold; --dry_run tells the time. Runtime on two cores: a reconstruction of SqueezeNet 5 to 15 s (17 layers ×
+layer in bold; --dry_run tells the time. Runtime on two cores: a reconstruction of SqueezeNet 5 to 15 s (16 layers ×
 3 weights × 8 pictures: 1.2 hours); of CaffeNet, by the times of docs/performance.md, 1 s from conv1 to 8 s from fc8.
 Expected for SqueezeNet: docs/reproduction.md. The paper states for CaffeNet's fc8 a normalized_error of 5.3, 5.9 and
 8.5 %, over 100 pictures; ours is not measured.

@@ -10,6 +10,7 @@ invjax run paper/table_shallow:hoggles.npz --workdir out/table --config.images=p
 Runtime: 3.6 minutes for 25 pictures on two cores.
 Expected normalized_error, mean over 25 ImageNet pictures: HOG 29 %, HOGb 11 %, DSIFT 8 %; with
 --config.recipe=fast --config.steps=200: HOG 10 %, HOGb 6.4 %, DSIFT 3.4 %, in 1.5 minutes.
+With HOGgles, over 8 pictures and a dictionary of 17 others: 68.6 %, beside HOG's 29.7 %; training takes 5.5 minutes.
 The paper's: HOGgles 66.2 %, HOG 28.1 %, HOGb 10.7 %, DSIFT 10.9 %.
 """
 

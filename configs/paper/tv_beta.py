@@ -2,6 +2,9 @@
 β = 2 spreads them out.
 
 invjax run paper/tv_beta:squeezenet --workdir out/tv_beta
+
+Runtime of SqueezeNet on two busy cores: 1 minute. Expected: relative_error of pool1 0.028 (β = 1) and 0.031, and
+spikes with β = 1 where the picture is flat.
 """
 
 from ml_collections import ConfigDict

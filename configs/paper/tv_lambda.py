@@ -2,6 +2,9 @@
 natural.
 
 invjax run paper/tv_lambda:squeezenet --workdir out/tv_lambda
+
+Runtime of SqueezeNet on two busy cores: 15 minutes. Expected: relative_error of fire4/concat 0.054, 0.14, 0.34, of
+pool_final 0.006, 0.010, 0.021.
 """
 
 from ml_collections import ConfigDict
