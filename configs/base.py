@@ -61,7 +61,7 @@ def get_config() -> ConfigDict:
     # What is kept
     config.every = 10  # steps between two points of the loss curves
     config.stretch = False  # also save pictures stretched to the full range, as the paper shows them
-    config.movie = False  # also save how each picture came about, as an animated WebP
+    config.movie = False  # also save how each picture came about, as an animated WebP; not of finished ones
     config.study = False  # afterwards: how far restarts are apart, at every layer, and what a network sees in them
     config.tensorboard = False  # also write TensorBoard's event files; needs pip install 'invjax[tensorboard]'
     config.figure = ConfigDict()  # figures/pictures.png and .pdf: a grid of reconstructions

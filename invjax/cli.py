@@ -168,30 +168,23 @@ def _run(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from invjax import report
+    from invjax.experiment.run import publish
 
     if options.out is not None:
         print(report.write(options.directories, options.out))
         return
     if len(options.directories) > 1:
         raise UserError("report: several run directories are compared on a page of its own: add --out compared.html")
-    _publish(options.directories[0])
-
-
-def _publish(directory: Path) -> None:
-    """Figures, tables and page of a run."""
-    from invjax import publish, report
-
-    for note in publish.write(directory):
-        print(f"invjax: {note}", file=sys.stderr)
-    print(report.write(directory))
+    print(publish(options.directories[0]))
 
 
 def _study(options: argparse.Namespace) -> None:
     from invjax import study
+    from invjax.experiment.run import publish
 
     study.write(options.directory)
     study.print_table(options.directory)
-    _publish(options.directory)
+    print(publish(options.directory))
 
 
 def _representations(options: argparse.Namespace) -> None:

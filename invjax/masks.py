@@ -75,7 +75,7 @@ def channel_group(shape: tuple[int, ...], group: int, groups: int = 2) -> np.nda
         UserError: no such group, or the channels cannot be divided.
     """
     if groups < 1 or shape[-1] % groups or not 0 <= group < groups:
-        raise UserError(f"group {group} of {groups} does not exist in {shape[-1]} channels")
+        raise UserError(f"{shape[-1]} channels have no group {group}, counted from 0, of {groups} equal ones")
     size = shape[-1] // groups
     return channels(shape, range(group * size, (group + 1) * size))
 

@@ -67,7 +67,7 @@ def test_channel_groups_divide_the_channels():
 
 @pytest.mark.parametrize("group, groups", [(2, 2), (-1, 2), (0, 4), (0, 0)])
 def test_channel_group_that_does_not_exist(group, groups):
-    with pytest.raises(UserError, match=f"group {group} of {groups} does not exist in 6 channels"):
+    with pytest.raises(UserError, match=f"6 channels have no group {group}, counted from 0, of {groups} equal ones"):
         masks.channel_group((3, 3, 6), group, groups)
 
 

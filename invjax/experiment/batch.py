@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
 
-from invjax import inversion, losses
+from invjax import inversion, losses, memory
 from invjax.experiment import movie
 from invjax.experiment.checkpoint import Saved
 from invjax.experiment.directory import Row
 from invjax.experiment.plan import Job, Reconstruction, Targets
 
 MOVIE_FRAMES = 40  # at most, about
+MOVIE_BATCH = 16  # frames of more reconstructions, and checkpoints of them, would be hundreds of megabytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,25 @@ class Solved:
     inversion: inversion.Inversion
     seconds: float
     frames: np.ndarray | None
+
+
+def batch_size(
+    job: Job, rows: Sequence[Reconstruction], targets: Targets, wanted: int | None = None, film: bool = False
+) -> int:
+    """Reconstructions of a job to be computed at once.
+
+    Args:
+        job: what they belong to.
+        rows: some of them, at least one.
+        targets: features of the job's shapes.
+        wanted: by the config; None: as many as fit into memory.
+        film: whether frames are kept for a movie, which are a lot.
+    """
+    size = wanted
+    if size is None and job.dictionary is None:
+        size = memory.batch_size(job.method, job.phi, job.problems(rows[:1], targets), job.image_shape)
+    size = size or len(job.rows)
+    return min(size, MOVIE_BATCH) if film else size
 
 
 class Descent:

@@ -2,9 +2,11 @@
 
 config.json       the config; another one is refused
 environment.json  versions, device and command of the last start
+pictures.json     hashes of pictures, features and weights; others are refused
 results.csv       one row per finished reconstruction; a row is there only when its files are
 history.jsonl     one line per reconstruction: the objective's terms along the way
-images/NAME/      original.png, if any, and, per reconstruction, .png to look at and .npz with the exact numbers
+images/NAME/      original.png, if any, and, per reconstruction, .png to look at and .npz with the exact numbers, on
+                  request .webp, how it came about
 checkpoints/      the batch in flight, while running
 failures.json     what could not be computed, and why; tried again by the next start
 figures/ tables/  of the results, as PNG and PDF, as CSV, Markdown and LaTeX

@@ -12,9 +12,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from invjax import memory
 from invjax.experiment import config as configs
 from invjax.experiment import estimate
+from invjax.experiment.batch import batch_size
 from invjax.experiment.directory import key_of, read_rows, refuse_another_run
 from invjax.experiment.display import duration
 from invjax.experiment.plan import Job, Reconstruction, Targets, fingerprints, make_jobs
@@ -40,7 +40,7 @@ def show(config: ConfigDict, workdir: Path) -> None:
     count = seconds = 0.0
     for job in jobs:
         rows = tuple(row for row in job.rows if key_of(job.key(row)) not in finished)
-        size = _batch_size(job, config.batch_size) if rows else 1
+        size = batch_size(job, rows, _blank(job), config.batch_size, config.movie) if rows else 1
         time = _seconds(job, rows, size) if rows else 0.0
         count, seconds = count + len(rows), seconds + time
         table.add_row(*_cells(job, rows), str(math.ceil(len(rows) / size)), duration(time))
@@ -58,12 +58,6 @@ def _cells(job: Job, rows: tuple[Reconstruction, ...]) -> list[str]:
         "; ".join(variants),
         str(len(rows)),
     ]
-
-
-def _batch_size(job: Job, wanted: int | None) -> int:
-    if wanted is not None or job.dictionary is not None:
-        return wanted or len(job.rows)
-    return memory.batch_size(job.method, job.phi, job.problems(job.rows[:1], _blank(job)), job.image_shape)
 
 
 def _seconds(job: Job, rows: tuple[Reconstruction, ...], size: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 import hashlib
 import inspect
@@ -93,6 +94,7 @@ class Job:
         recipe: name of the recipe.
         image_shape: [H, W, C] of the pictures to be found.
         pictures: their names.
+        digests: of their files.
         originals: float32 [H, W, C], what phi is shown; None where the features come from elsewhere.
         given: these features; None where there are originals.
         rows: the reconstructions, in order.
@@ -105,6 +107,7 @@ class Job:
     recipe: str
     image_shape: tuple[int, int, int]
     pictures: tuple[str, ...]
+    digests: tuple[str, ...]
     originals: tuple[np.ndarray, ...] | None
     given: tuple[Feature, ...] | None
     rows: tuple[Reconstruction, ...]
@@ -177,8 +180,8 @@ def find_pictures(patterns: tuple[str, ...]) -> list[Picture]:
 
 def _name(path: Path, stem: str, taken: Container[str]) -> str:
     """A name that is not taken: there may be cat.jpg and cat.png, or the same name in two folders."""
-    if not path.name.isprintable():
-        raise UserError(f"{str(path)!r}: a file name of unprintable letters; rename the file")
+    if not path.name.isprintable() or stem in (".", ".."):
+        raise UserError(f"{str(path)!r}: a file name of unprintable letters, or of dots; rename the file")
     name, count = stem, 1
     while name in taken:
         count += 1
@@ -215,14 +218,14 @@ def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
         file, _, digest = job.phi.source.rpartition(" ")
         if digest.startswith("sha256:"):  # random ones follow from the config
             found[f"weights of {job.phi.name}: {file}"] = digest
-        for place, name in enumerate(job.pictures):
-            what = name if job.given is None else f"{name} {job.phi.name} {job.phi.layer}".rstrip()
-            found.setdefault(what, _hash((job.given or job.originals or ())[place]))
+        found |= dict(zip(job.pictures, job.digests, strict=True))
     return found
 
 
-def _hash(value: Feature) -> str:
-    return hashlib.sha256(b"".join(array.tobytes() for array in jax.tree.leaves(value))).hexdigest()
+@functools.cache
+def _digest(path: Path, modified: float) -> str:
+    """Of a file; of one that was written anew another."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 Shown: TypeAlias = dict[Any, np.ndarray]  # pictures that were read, by file and what they are shown as
@@ -350,11 +353,9 @@ class _Workshop:
         """One job for each size of picture."""
         loaded = load_pictures(pictures, phi, phi.input.size if config.size is None else config.size, self._shown)
         for shape in dict.fromkeys(image.shape for image in loaded):
-            chosen = [
-                (picture.name, image) for picture, image in zip(pictures, loaded, strict=True) if image.shape == shape
-            ]
-            names, originals = zip(*chosen, strict=True)
-            yield _job(config, variant, self._mask(config.mask, phi, shape), shape, names, originals, None)
+            chosen = [(picture, image) for picture, image in zip(pictures, loaded, strict=True) if image.shape == shape]
+            alike, originals = zip(*chosen, strict=True)
+            yield _job(config, variant, self._mask(config.mask, phi, shape), shape, alike, originals, None)
 
     def _of_features(self, config: ConfigDict, variant: str, phi: Representation) -> Job:
         """The job of features that were computed elsewhere."""
@@ -387,9 +388,9 @@ def _representations(config: ConfigDict, name: str) -> list[Representation]:
     return networks(name, config.layers or ("",), config.weights, config.weights_seed)
 
 
-def _read_features(config: ConfigDict, phi: Representation, shape: tuple[int, int, int]) -> dict[str, Feature]:
+def _read_features(config: ConfigDict, phi: Representation, shape: tuple[int, int, int]) -> dict[Picture, Feature]:
     """Features by name of file, or of file and number where a file holds several."""
-    found: dict[str, Feature] = {}
+    found: dict[Picture, Feature] = {}
     for path in map(Path, config.features):
         arrays = features.read_features(path)
         try:
@@ -399,7 +400,9 @@ def _read_features(config: ConfigDict, phi: Representation, shape: tuple[int, in
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         for index, item in enumerate(items):
-            found[_name(path, f"{path.stem}-{index}" if len(items) > 1 else path.stem, found)] = item
+            taken = {picture.name for picture in found}
+            name = _name(path, f"{path.stem}-{index}" if len(items) > 1 else path.stem, taken)
+            found[Picture(name, path)] = item
     return found
 
 
@@ -408,10 +411,12 @@ def _job(
     variant: str,
     phi: Representation,
     shape: tuple[int, int, int],
-    pictures: tuple[str, ...],
+    pictures: tuple[Picture, ...],
     originals: tuple[np.ndarray, ...] | None,
     given: tuple[Feature, ...] | None,
 ) -> Job:
+    names = tuple(picture.name for picture in pictures)
+    digests = tuple(_digest(picture.path, picture.path.stat().st_mtime) for picture in pictures)
     method, weights, steps = recipes.prepare(phi, shape, _recipe(config, phi), **_settings(config))
     lambdas, restarts = config.lambda_tv or (phi.lambda_tv,), config.restarts
     dictionary = None
@@ -420,11 +425,11 @@ def _job(
         dictionary = _dictionary(config, phi)
     rows = (
         Reconstruction(place, name, restart, config.seed, weights | {"tv": float(weight)}, variant)
-        for place, name in enumerate(pictures)
+        for place, name in enumerate(names)
         for weight in lambdas
         for restart in range(restarts)
     )
-    return Job(phi, method, steps, config.recipe, shape, pictures, originals, given, tuple(rows), dictionary)
+    return Job(phi, method, steps, config.recipe, shape, names, digests, originals, given, tuple(rows), dictionary)
 
 
 def _dictionary(config: ConfigDict, phi: Representation) -> Dictionary:

@@ -14,18 +14,16 @@ from types import FrameType
 
 from ml_collections import ConfigDict
 
-from invjax import images, inversion, memory
+from invjax import images, inversion
 from invjax.errors import Incomplete, UserError, one_line
 from invjax.experiment import config as configs
-from invjax.experiment.batch import Batch, Descent, Solved, by_dictionary
+from invjax.experiment.batch import Batch, Descent, Solved, batch_size, by_dictionary
 from invjax.experiment.checkpoint import Checkpoint, Saved
 from invjax.experiment.directory import RunDirectory, key_of
 from invjax.experiment.display import Display, print_table
 from invjax.experiment.events import Writer
-from invjax.experiment.plan import Job, Reconstruction, Targets, describe, fingerprints, make_jobs, stem
+from invjax.experiment.plan import Job, Reconstruction, describe, fingerprints, make_jobs, stem
 from invjax.experiment.record import record, save_originals
-
-MOVIE_BATCH = 32  # frames of more reconstructions would fill the memory
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -48,7 +46,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
         try:
             save_originals(jobs, workdir)
             _run_jobs(jobs, directory, config)
-            page = _publish(directory, config)
+            if config.study and directory.rows:
+                _study(workdir)
+            page = publish(workdir) if directory.rows else None
         except OSError as error:
             kept = f"{error.strerror or error}; what was finished is kept, and the same command goes on"
             raise OSError(error.errno, kept, error.filename) from error
@@ -101,7 +101,8 @@ class _Runner:
             targets = job.targets()
             faults = job.faults(targets)
             sound = tuple(row for row in rows if row.picture not in faults)
-            size = self._batch_size(job, sound, targets) if sound else 1
+            config = self._config
+            size = batch_size(job, sound, targets, config.batch_size, config.movie) if sound else 1
         except (OSError, KeyboardInterrupt):
             raise
         except Exception as error:  # of XLA: whatever it raises, other jobs can go on
@@ -111,12 +112,6 @@ class _Runner:
             self._fail(job, tuple(row for row in rows if row.picture == picture), UserError(reason))
         for batch in Batch(job, targets, sound).cut(size):
             self._attempt(batch)
-
-    def _batch_size(self, job: Job, rows: tuple[Reconstruction, ...], targets: Targets) -> int:
-        size = self._config.batch_size
-        if size is None:
-            size = memory.batch_size(job.method, job.phi, job.problems(rows[:1], targets), job.image_shape)
-        return min(size, MOVIE_BATCH) if self._config.movie else size
 
     def _attempt(self, batch: Batch) -> None:
         """Computes and records a batch; halves one that fails, until it is clear which reconstructions do."""
@@ -186,17 +181,34 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
-def _publish(directory: RunDirectory, config: ConfigDict) -> Path | None:
-    """Everything that is made of the results; None where there are none."""
-    from invjax import publish, report, study  # with pandas and matplotlib, which a descent does not need
+def publish(workdir: Path) -> Path:
+    """Makes figures, tables and page of a run, and says what they lack.
 
-    if not directory.rows:
-        return None
-    if config.study:
-        study.write(directory.path)
-    for note in publish.write(directory.path):
-        print(note)
-    return report.write(directory.path)
+    Args:
+        workdir: the run directory.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        UserError: not a run directory, or results.csv is empty or damaged.
+        OSError: the directory cannot be written.
+    """
+    from invjax import publish, report  # with pandas and matplotlib, which a descent does not need
+
+    for note in publish.write(workdir):
+        print(f"invjax: {note}", file=sys.stderr)
+    return report.write(workdir)
+
+
+def _study(workdir: Path) -> None:
+    """Studies the restarts; where they cannot be, the rest of the run is not lost for it."""
+    from invjax import study
+
+    try:
+        study.write(workdir)
+    except UserError as error:
+        print(f"invjax: {error}", file=sys.stderr)
 
 
 def _conclude(directory: RunDirectory, planned: int) -> None:

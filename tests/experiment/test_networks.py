@@ -1,6 +1,7 @@
 """Layers of networks in configs, whole runs and on the command line."""
 
 import csv
+import dataclasses
 import re
 
 import numpy as np
@@ -133,8 +134,12 @@ def test_other_weights_of_the_same_name_are_other_fingerprints(finished):
     arguments, _ = finished
     config = changed(configs.default(), images=(arguments[1],), representations=("squeezenet",), layers=("pool1",))
     config = changed(config, size=64, weights="random")
-    first = plan.fingerprints(plan.make_jobs(config))
-    second = plan.fingerprints(plan.make_jobs(changed(config, weights_seed=1)))
-    weights = "weights of squeezenet: random seed"
+    [job] = plan.make_jobs(config)
+
+    def fingerprints(source):
+        return plan.fingerprints([dataclasses.replace(job, phi=dataclasses.replace(job.phi, source=source))])
+
+    first, second = fingerprints("squeezenet sha256:0123"), fingerprints("squeezenet sha256:4567")
+    weights = "weights of squeezenet: squeezenet"
     assert first.keys() == second.keys() == {"p", weights}
     assert first["p"] == second["p"] and first[weights] != second[weights]

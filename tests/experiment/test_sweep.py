@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invjax import UserError, cli, inversion
+from invjax import UserError, cli, inversion, study
 from invjax.errors import Incomplete
 from invjax.experiment import config as configs
 from invjax.experiment import plan
@@ -74,7 +74,7 @@ def test_fields_with_columns_of_their_own_name_no_variant(config):
         ({"seed": (1, 1)}, "is asked for twice"),
         ({"lambda_tv": (5.0, 5)}, "is asked for twice"),
         ({"lambda_tv": (0.5, 0.5000001)}, "is asked for twice, or differs by too little"),  # one name of a file
-        ({"mask": ("group 3/2",)}, "config.mask 'group 3/2', hog: group 2 of 2 does not exist"),
+        ({"mask": ("group 3/2",)}, "config.mask 'group 3/2', hog: 27 channels have no group 2"),
         ({"hoggles": ("x" * 200,)}, "is too long for the name of a file"),
     ],
 )
@@ -171,6 +171,24 @@ def test_a_larger_sweep_computes_only_what_is_new(config, tmp_path, monkeypatch)
     run(config, tmp_path / "out")
     assert sorted(computed) == [0.5, 5.0, 5.0, 5.0]
     assert rows_of(tmp_path / "out")[:2] == before and len(rows_of(tmp_path / "out")) == 6
+
+
+def test_more_may_come_before_what_is_there(config, tmp_path):
+    config.sweep = {"size": (48,)}
+    run(config, tmp_path / "out")
+    config.sweep = {"size": (40, 48)}
+    run(config, tmp_path / "out")
+    assert [row["variant"] for row in rows_of(tmp_path / "out")] == ["size=48"] * 2 + ["size=40"] * 2
+
+
+def test_a_study_that_cannot_be_does_not_cost_the_run(config, tmp_path, monkeypatch, capsys):
+    def write(workdir):
+        raise UserError(f"{workdir}: nothing could be studied")
+
+    monkeypatch.setattr(study, "write", write)
+    config.study = True
+    run(config, tmp_path / "out")
+    assert "nothing could be studied" in capsys.readouterr().err and (tmp_path / "out" / "report.html").exists()
 
 
 def test_a_failing_cell_is_recorded_and_the_rest_goes_on(config, tmp_path, monkeypatch, capsys):
