@@ -32,7 +32,8 @@ def read_results(*directories: str | Path) -> pandas.DataFrame:
         other run of the table has; those of results.csv, numbers as numbers, what is empty NaN; `path` and `arrays`,
         where its picture and its exact numbers are, absolute: `np.load(row.arrays)["image"]` is float32 [H, W, C], in
         grey levels minus the representation's mean; and a column `config.FIELD` for each field of the config in which
-        the runs differ, lists as JSON. A field that a run of an earlier version does not know has its default.
+        the runs, or the variants of a sweep, differ, lists as JSON.
+        A field that a run of an earlier version does not know has its default.
 
     Raises:
         UserError: no directory, one that holds no results, or a results.csv that is damaged.
@@ -71,25 +72,31 @@ def _table(runs: Sequence[Run]) -> pandas.DataFrame:
 
     from invjax.report.rundir import short_names
 
-    configs = [_settings(run.config) for run in runs]
-    fields = _differing([config for config in configs if config])
+    settings = [_settings(run) for run in runs]
+    fields = _differing([config for by_variant in settings for config in by_variant.values() if config])
     records = [
         {"run": name}
         | dataclasses.asdict(row)
         | {"path": str(path := run.workdir.absolute() / row.picture), "arrays": str(path.with_suffix(".npz"))}
-        | {f"config.{field}": config.get(field) for field in fields}
-        for name, run, config in zip(short_names([run.workdir for run in runs]), runs, configs, strict=True)
+        | {f"config.{field}": by_variant.get(row.variant, {}).get(field) for field in fields}
+        for name, run, by_variant in zip(short_names([run.workdir for run in runs]), runs, settings, strict=True)
         for row in run.rows
     ]
     frame = pandas.DataFrame(records)
     return frame.assign(seed=pandas.to_numeric(frame.seed, errors="coerce"))
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """All fields of a config by their full names, defaults included; none where there is no config."""
+def _settings(run: Run) -> dict[str, dict[str, Any]]:
+    """All fields of the config by full name, defaults included, of each variant; none where there is no config."""
+    from invjax.experiment import sweep
     from invjax.experiment.config import as_dict, default
 
-    return dict(_flat(as_dict(default()))) | dict(_flat(config)) if config else {}
+    if not run.config:
+        return {}
+    common = {name: value for name, value in run.config.items() if name != "sweep"}
+    fields = dict(_flat(as_dict(default()))) | dict(_flat(common))
+    variants = sweep.by_name(run.config.get("sweep")) or {"": {}}
+    return {name: fields | dict(_flat(changes)) for name, changes in variants.items()}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -122,3 +122,19 @@ def test_what_is_no_run_is_refused_in_one_line(runs, tmp_path):
         with pytest.raises(UserError, match=message) as caught:
             invjax.read_results(*directories)
         assert "\n" not in str(caught.value)
+
+
+def test_fields_that_a_sweep_varies_have_columns(runs):
+    swept, _, other = runs
+    config = json.loads((swept / "config.json").read_text())
+    (swept / "config.json").write_text(
+        json.dumps(config | {"sweep": {"options.cell": [6, 8], "lambda_tv": [0.5, 5.0]}})
+    )
+    rows = read(swept)
+    with (swept / "results.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(row | {"variant": f"options.cell={6 + 2 * (number % 2)}"} for number, row in enumerate(rows))
+    frame = invjax.read_results(swept, other)
+    assert list(frame["config.options.cell"]) == [6, 8, 6, 8, 8]
+    assert not [name for name in frame.columns if "sweep" in name or name == "config.lambda_tv"]

@@ -5,7 +5,7 @@ invjax run paper/table_shallow --workdir out/table --config.images=photos
 With HOGgles, trained on other pictures than those (some hundred are better than some):
 
 invjax hoggles train others --out hoggles.npz
-invjax run paper/table_shallow:hoggles.npz --workdir out/table --config.images=photos
+invjax run paper/table_shallow:hoggles.npz --workdir out/table_hoggles --config.images=photos
 
 Runtime: 3.6 minutes for 25 pictures on two cores.
 Expected normalized_error, mean over 25 ImageNet pictures: HOG 29 %, HOGb 11 %, DSIFT 8 %; with

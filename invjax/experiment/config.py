@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from invjax import features, losses, masks, nets, optimizers, recipes, representations
-from invjax.errors import UserError
+from invjax.errors import UserError, suggestion
 from invjax.experiment.sweep import expand
 from invjax.representations.networks import describe, parse_layers
 
@@ -62,6 +62,8 @@ def _read(path: str) -> ConfigDict:
         config = runpy.run_path(str(file))["get_config"](*argument)
     except UserError:
         raise
+    except AttributeError as error:
+        raise UserError(f"{path}: cannot be loaded: {_explain(error)}") from None
     except Exception as error:  # whatever the user's file raises
         raise UserError(f"{path}: cannot be loaded: {type(error).__name__}: {_one_line(error)}") from None
     if not isinstance(config, ConfigDict) or set(config) != set(default()):
@@ -77,13 +79,14 @@ def _find(path: str) -> tuple[Path, list[str]]:
         for candidate in (Path(file), bundled / f"{file}.py"):
             if candidate.is_file():
                 return candidate, rest
-    raise UserError(f"{path}: no such config file, nor a bundled config of that name (demo, paper/table_shallow)")
+    names = sorted(str(file.relative_to(bundled).with_suffix("")) for file in bundled.rglob("[!_]*.py"))
+    raise UserError(f"{path}: no such config file, nor a bundled config of that name. {suggestion(name, names)}")
 
 
 def _explain(error: Exception) -> str:
     """An unknown field is an AttributeError of the bare name, perhaps with a suggestion behind it."""
     text = _one_line(error).replace("\\", "")
-    unknown = re.search(r"'(\w+)'", text)
+    unknown = re.search(r'Key "(\w+)"', text) or re.search(r"'(\w+)'", text)
     if isinstance(error, flags.UnrecognizedFlagError):
         return f"unknown argument: --{error.flagname}; fields are given as --config.field=value"
     if not isinstance(error, (AttributeError, KeyError)) or not unknown:

@@ -46,7 +46,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         try:
             save_originals(jobs, workdir)
             _run_jobs(jobs, directory, config)
-            if config.study and directory.rows:
+            if directory.rows and (config.study or (workdir / "restarts.csv").exists()):  # which may have grown old
                 _study(workdir)
             page = publish(workdir) if directory.rows else None
         except OSError as error:
@@ -135,6 +135,8 @@ class _Runner:
             for row, image in zip(batch.rows, solved.inversion.images, strict=True):
                 self._log.picture(stem(batch.job, row), batch.job.steps, images.to_pixels(image, batch.job.phi.input))
         self._done += batch.job.work * len(batch.rows)
+        loss = float(solved.inversion.history["total"][:, -1].mean())
+        self._display.update(self._place, self._done, loss, len(self._directory.rows))
         checkpoint.clear()
 
     def _descend(self, batch: Batch, checkpoint: Checkpoint) -> Solved:

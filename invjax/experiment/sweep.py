@@ -48,6 +48,22 @@ def expand(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
     return [(_name(settings), _variant(config, settings)) for settings in _settings(config.sweep)]
 
 
+def by_name(sweep: Any) -> dict[str, dict[str, Any]]:
+    """What each variant changes, by its name; without fields that have a column of their own in the results.
+
+    Args:
+        sweep: of a config, or None.
+
+    Raises:
+        UserError: as `expand`.
+    """
+    if sweep is None:
+        return {}
+    return {
+        _name(settings): {k: v for k, v in settings.items() if k not in OWN_COLUMN} for settings in _settings(sweep)
+    }
+
+
 def _settings(sweep: Any) -> list[Mapping[str, Any]]:
     """Every combination of fields and values."""
     if isinstance(sweep, Mapping):

@@ -100,7 +100,7 @@ BASED = "from invjax.configs import base\ndef get_config():\n    config = base.g
         ("raise RuntimeError('no\\nluck')", "no luck"),
         ("x = 1", "get_config"),
         ("def get_config(): return 3", "get_config"),
-        (BASED.format("config.foo = 1"), "foo"),
+        (BASED.format("config.restrats = 1"), "no field 'restrats'. Did you mean restarts?"),
         (BASED.format("config.beta = 'x'"), "beta"),
     ],
 )

@@ -30,7 +30,7 @@ def pixels_of(workdir):
     return {path.relative_to(workdir): path.read_bytes() for path in sorted((workdir / "images").rglob("*.*"))}
 
 
-def test_a_run_directory_is_complete(config, tmp_path):
+def test_a_run_directory_is_complete(config, tmp_path, figures):
     config.representations = ("hog", "dsift")
     config.stretch = True
     run(config, tmp_path / "out")
@@ -50,7 +50,16 @@ def test_a_run_directory_is_complete(config, tmp_path):
         assert np.isfinite(exact["error_map"]).all()
     assert len((tmp_path / "out" / "history.jsonl").read_text().splitlines()) == 4
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names >= {"config.json", "environment.json", "results.csv", "history.jsonl", "images", "report.html"}
+    assert names >= {
+        "config.json",
+        "environment.json",
+        "results.csv",
+        "history.jsonl",
+        "images",
+        "report.html",
+        "figures",
+        "tables",
+    }
     assert not list((tmp_path / "out" / "checkpoints").glob("*"))
 
 
