@@ -113,7 +113,7 @@ def number(text):
 def no_report():
     """Pages and figures are not what is tested here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "_publish", lambda *_: None)
+        patch.setattr(runner, "publish", lambda *_: None)
         yield
 
 
