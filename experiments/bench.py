@@ -112,7 +112,7 @@ def both_ways(name: str, batch: int) -> dict[str, Side]:
 
     return {
         "one per core": ours(method, phi, problems, image.shape),
-        "vmap": going_on(together, inversion.batched_start(method, problems, image.shape)),
+        "vmap": going_on(together, inversion.batched_start(method, phi, problems, image.shape)),
     }
 
 
@@ -120,7 +120,7 @@ def ours(
     method: recipes.Method, phi: Representation, problems: inversion.Problem, image_shape: tuple[int, int, int]
 ) -> Side:
     """Steps of a batch as a real run takes them."""
-    states = inversion.batched_start(method, problems, image_shape)
+    states = inversion.batched_start(method, phi, problems, image_shape)
     return going_on(lambda states, steps: inversion.advance(method, phi, problems, states, steps), states)
 
 

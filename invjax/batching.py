@@ -1,7 +1,14 @@
-"""From one reconstruction to a batch: the one place that knows what a device is good at."""
+"""From one reconstruction to a batch: the one place that knows which devices there are and what they are good at.
+
+A CPU computes one reconstruction per core at a time: that is faster there than `vmap` (docs/performance.md), needs
+working memory for as many as there are cores, and gives each the very same bits in whatever batch it is (matrix
+products round differently in other batch sizes). An accelerator computes the batch at once, by `vmap`. Several devices
+cut the batch among them; nothing passes between them.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 import os
@@ -11,56 +18,212 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 CORES = os.cpu_count() or 1
+AXIS = "batch"
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A function of one reconstruction and what it is told before: `function(*settings, phi, *one)`.
+
+    Equal programs compile once, which a lambda or a `functools.partial` would not.
+    """
+
+    function: Callable[..., Any]
+    settings: tuple[Any, ...] = ()
+
+    def __call__(self, phi: Any, *one: Any) -> Any:
+        """Of one reconstruction."""
+        return self.function(*self.settings, phi, *one)
+
+    @property
+    def __name__(self) -> str:
+        """As JAX shall call it in its log."""
+        return self.function.__name__
+
+    def repeated(self, steps: int) -> Program:
+        """The program that takes a state through this one `steps` times, without leaving the device."""
+        return Program(repeat, (self, steps))
+
+
+def repeat(program: Program, steps: int, phi: Any, problem: Any, state: Any) -> Any:
+    """A program (phi, problem, state) → state, `steps` times."""
+    return jax.lax.scan(lambda state, _: (program(phi, problem, state), None), state, length=steps)[0]
 
 
 def one_at_a_time() -> bool:
-    """Whether the device is better off without `vmap`: a CPU is."""
+    """Whether a device is better off without `vmap`: a CPU is."""
     return jax.default_backend() == "cpu"
 
 
-def for_each(function: Callable[..., Any], *batches: Any) -> Any:
-    """Applies a function of one reconstruction to a batch of them.
+def devices() -> int:
+    """How many devices share a batch: all of this process."""
+    return jax.local_device_count()
 
-    An accelerator computes the batch at once, by `vmap`. A CPU computes one reconstruction per core at a time: that
-    is faster there (docs/performance.md), needs working memory for as many reconstructions as there are cores, and
-    gives each the very same bits in whatever batch it is (matrix products round differently in other batch sizes).
+
+def place(batch: Any) -> Any:
+    """A batch where it will be computed.
 
     Args:
-        function: of one reconstruction, calls jitted functions.
-        *batches: its arguments, pytrees whose leaves have a leading axis [batch].
+        batch: a pytree whose leaves have a leading axis [batch].
+
+    Returns:
+        The same on one device; on several its parts on each, the last reconstruction repeated until all have as many.
+    """
+    if devices() == 1:
+        return batch
+    missing = -count(batch) % devices()
+    filled = jax.tree.map(lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * missing]), batch)
+    return jax.device_put(filled, NamedSharding(_mesh(), PartitionSpec(AXIS)))
+
+
+def everywhere(phi: Any) -> Any:
+    """What all reconstructions share, on all devices."""
+    return phi if devices() == 1 else jax.device_put(phi, NamedSharding(_mesh(), PartitionSpec()))
+
+
+def trimmed(batch: Any, size: int) -> Any:
+    """The first `size` of a batch that `place` has filled up, as NumPy arrays."""
+    return jax.tree.map(lambda leaf: leaf[:size], jax.device_get(batch))
+
+
+def count(batch: Any) -> int:
+    """Reconstructions in a batch."""
+    return len(jax.tree.leaves(batch)[0])
+
+
+def _mesh() -> Mesh:
+    return Mesh(np.array(jax.local_devices()), (AXIS,))
+
+
+def for_each(program: Program, phi: Any, *batches: Any) -> Any:
+    """Applies a program of one reconstruction to a batch of them.
+
+    Args:
+        program: of one reconstruction.
+        phi: what all share, of `everywhere`.
+        *batches: pytrees whose leaves have a leading axis [batch], of `place`.
 
     Returns:
         Its results, leaves with the same leading axis.
     """
-    if not one_at_a_time():
-        return jax.vmap(function)(*batches)
-    return _on_cores(function, None, batches)
+    if _at_once():
+        return jitted(program, 1)(phi, *batches)
+    return _on_cores(jitted(program, None), None, phi, *batches)
 
 
-def for_groups(function: Callable[..., Any], size: int, *batches: Any) -> Any:
-    """Applies a function of a group of reconstructions to a batch of them, on a CPU: one group per core at a time.
+def iterate(program: Program, steps: int, phi: Any, problems: Any, states: Any, together: int = 1) -> Any:
+    """Takes the states of a batch through a program of one reconstruction, again and again.
 
     Args:
-        function: of a group, pytrees whose leaves have a leading axis; calls jitted functions.
-        size: of the groups at most; smaller where all cores would not be busy otherwise. All groups have the same size
-            (some are computed twice for that), so that there is one compilation.
-        *batches: its arguments, pytrees whose leaves have a leading axis [batch].
+        program: (phi, problem, state) → state.
+        steps: how often, ≥ 1.
+        phi: what all share, of `everywhere`.
+        problems: what stays, of `place`.
+        states: where they start, of `place`; their memory is used again.
+        together: reconstructions that share a program on a CPU, at most; fewer where cores would be idle otherwise.
 
     Returns:
-        Its results, leaves with the same leading axis.
+        The states.
     """
-    count = len(jax.tree.leaves(batches)[0])
-    return _on_cores(function, min(size, -(-count // CORES)), batches)
+    if _at_once():
+        return jitted(program.repeated(steps), together, donate=True)(phi, problems, states)
+    size = group_size(count(problems), together)
+    if (size or 1) < count(problems):
+        return _on_cores(jitted(program.repeated(steps), size, donate=True), size, phi, problems, states)
+    # a lone program: XLA runs the body of a loop on one core, and here all of them are free
+    step = jitted(program, size, donate=True)
+    [(problem, state)] = _cut((problems, states), size)
+    for _ in range(steps):
+        state = step(phi, problem, state)
+    return _join([jax.block_until_ready(state)], count(problems), size)
 
 
-def _on_cores(function: Callable[..., Any], size: int | None, batches: tuple[Any, ...]) -> Any:
-    """Groups of that size, or without a leading axis at all, computed by as many threads as there are cores."""
+def group_size(size: int, together: int) -> int | None:
+    """Reconstructions of a batch of `size` that a core computes in one program; None: one, without a leading axis."""
+    return min(together, -(-size // CORES)) if together > 1 and size > 1 else None
+
+
+def _at_once() -> bool:
+    """Whether a batch is one program."""
+    return devices() > 1 or not one_at_a_time()
+
+
+def jitted(program: Program, size: int | None, donate: bool = False) -> Any:
+    """The jitted function (phi, *batches) that computes a program on the devices there are.
+
+    Args:
+        program: of one reconstruction.
+        size: reconstructions that share a program on a CPU; None: the function is of one, without a leading axis.
+        donate: whether the second batch's memory may be used again.
+    """
+    return _jitted(program, size, devices(), one_at_a_time(), donate)
+
+
+@functools.cache
+def _jitted(program: Program, size: int | None, devices: int, by_turns: bool, donate: bool) -> Any:
+    function: Callable[..., Any] = program
+    if size is not None:
+        function = _batched(program, size if by_turns and devices > 1 else None)
+        function = _shared(function) if devices > 1 else function
+        function.__name__ = program.__name__
+    return jax.jit(function, donate_argnums=(2,) if donate else ())
+
+
+def _batched(program: Program, size: int | None) -> Callable[..., Any]:
+    """A batch at once; or on a device that others sit beside, `size` of it after the other."""
+
+    def batched(phi: Any, *batches: Any) -> Any:
+        if size is None:
+            return jax.vmap(functools.partial(program, phi))(*batches)
+        group = min(size, count(batches)) if size > 1 else None
+        return jax.lax.map(lambda one: program(phi, *one), batches, batch_size=group)
+
+    return batched
+
+
+def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Each device computes its part of the batches; nothing passes between them, so there is nothing to check."""
+
+    def shared(phi: Any, *batches: Any) -> Any:
+        parts = (PartitionSpec(), *[PartitionSpec(AXIS)] * len(batches))
+        cut = jax.shard_map(function, mesh=_mesh(), in_specs=parts, out_specs=PartitionSpec(AXIS), check_vma=False)
+        return cut(phi, *batches)
+
+    return shared
+
+
+def executable(function: Any, *arguments: Any) -> jax.stages.Compiled:
+    """Compiles a jitted function for arguments, or their shapes, unless that was done before; it shall not be run."""
+    leaves, structure = jax.tree.flatten(arguments)
+    return _executable(function, structure, tuple(map(_shape, leaves)))
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    sharding = getattr(leaf, "sharding", None)
+    return jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=sharding if isinstance(sharding, NamedSharding) else None
+    )
+
+
+@functools.cache
+def _executable(function: Any, structure: Any, shapes: tuple[Any, ...]) -> jax.stages.Compiled:
+    return function.lower(*jax.tree.unflatten(structure, shapes)).compile()
+
+
+def _on_cores(function: Any, size: int | None, phi: Any, *batches: Any) -> Any:
+    """Groups of that size, or without a leading axis at all, computed by as many threads as there are cores.
+
+    All groups have the same size (some are computed twice for that), so that there is one compilation.
+    """
     groups = _cut(batches, size)
+    executable(function, phi, *groups[0])  # threads would compile it side by side
     with ThreadPoolExecutor(min(len(groups), CORES)) as pool:
-        results = list(pool.map(lambda group: jax.block_until_ready(function(*group)), groups))
-    return _join(results, len(jax.tree.leaves(batches)[0]), size)
+        results = list(pool.map(lambda group: jax.block_until_ready(function(phi, *group)), groups))
+    return _join(results, count(batches), size)
 
 
 # one program each: array by array, cutting and joining a batch of 16 took longer than two steps up to norm1
@@ -68,17 +231,16 @@ def _on_cores(function: Callable[..., Any], size: int | None, batches: tuple[Any
 
 @functools.partial(jax.jit, static_argnums=1)
 def _cut(batches: Any, size: int | None) -> list[Any]:
-    count = len(jax.tree.leaves(batches)[0])
     if size is None:
-        return [jax.tree.map(operator.itemgetter(i), batches) for i in range(count)]
+        return [jax.tree.map(operator.itemgetter(i), batches) for i in range(count(batches))]
     # the last group begins early enough to be full
-    starts = [min(first, count - size) for first in range(0, count, size)]
+    starts = [min(first, count(batches) - size) for first in range(0, count(batches), size)]
     return [jax.tree.map(operator.itemgetter(slice(start, start + size)), batches) for start in starts]
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _join(results: list[Any], count: int, size: int | None) -> Any:
+def _join(results: list[Any], total: int, size: int | None) -> Any:
     if size is None:
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
-    fresh = count - size * (len(results) - 1)  # of the last group
+    fresh = total - size * (len(results) - 1)  # of the last group
     return jax.tree.map(lambda *leaves: jnp.concatenate([*leaves[:-1], leaves[-1][size - fresh :]]), *results)

@@ -123,43 +123,18 @@ def _keep_or_clear(keep: Array, moved: Array, fresh: Array) -> Array:
     return jnp.where(keep, moved, fresh) if jnp.issubdtype(moved.dtype, jnp.floating) else moved
 
 
-_start = jax.jit(start, static_argnums=(0, 2))
-_step = jax.jit(step, static_argnums=0, donate_argnums=3)
+def batched_start(method: Method, phi: Representation, problems: Problem, image_shape: tuple[int, int, int]) -> State:
+    """States of a batch of problems at step 0; phi and problems as `batching` placed them."""
+    return batching.for_each(batching.Program(_start, (method, image_shape)), phi, problems)
 
 
-def batched_start(method: Method, problems: Problem, image_shape: tuple[int, int, int]) -> State:
-    """States of a batch of problems at step 0."""
-    return batching.for_each(lambda problem: _start(method, problem, image_shape), problems)
+def _start(method: Method, image_shape: tuple[int, int, int], _: Representation, problem: Problem) -> State:
+    return start(method, problem, image_shape)
 
 
 def advance(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
-    """`steps` steps of a batch; the old states' memory is reused."""
-    if not batching.one_at_a_time():
-        return _scanned_steps(method, phi, problems, states, steps)
-
-    together = phi.together > 1 and len(states.step) > 1
-
-    def stretch(problem: Problem, state: State) -> State:
-        for _ in range(steps):  # XLA runs the body of a loop of its own on one CPU thread
-            state = (_steps if together else _step)(method, phi, problem, state)
-        return state
-
-    if together:
-        return batching.for_groups(stretch, phi.together, problems, states)
-    return batching.for_each(stretch, problems, states)
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
-def _steps(method: Method, phi: Representation, problems: Problem, states: State) -> State:
-    return jax.vmap(functools.partial(step, method, phi))(problems, states)
-
-
-@functools.partial(jax.jit, static_argnames=("method", "steps"), donate_argnames="states")
-def _scanned_steps(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
-    def stretch(problem: Problem, state: State) -> State:
-        return jax.lax.scan(lambda one, _: (step(method, phi, problem, one), None), state, length=steps)[0]
-
-    return jax.vmap(stretch)(problems, states)
+    """`steps` steps of a batch, without leaving the device; the old states' memory is used again."""
+    return batching.iterate(batching.Program(step, (method,)), steps, phi, problems, states, phi.together)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +142,8 @@ class Progress:
     """A batch between two stretches of steps.
 
     Attributes:
-        states: where it stands; its memory is reused when the next stretch begins.
+        states: where it stands, perhaps filled up by `batching.place`; its memory is used again when the next stretch
+            begins.
         step: steps done.
         history: terms of the true objective, float32 [batch, points]; "step" is int [points].
     """
@@ -175,6 +151,11 @@ class Progress:
     states: State
     step: int
     history: dict[str, np.ndarray]
+
+
+def detached(progress: Progress) -> Progress:
+    """A copy that no device holds and nothing fills up: to be kept, and to go on from on any number of devices."""
+    return dataclasses.replace(progress, states=batching.trimmed(progress.states, len(progress.history["total"])))
 
 
 def state_structure(method: Method, image_shape: tuple[int, int, int]) -> Any:
@@ -208,31 +189,27 @@ def solve(
     Yields:
         Progress where it starts and after each stretch; the last one has step == steps.
     """
-    progress = resume
-    if progress is None:
-        states = batched_start(method, problems, image_shape)
-        progress = _recorded(method, phi, problems, states, 0, {})
+    size = batching.count(problems)
+    phi, problems = batching.everywhere(phi), batching.place(problems)
+    measure = batching.Program(_terms, (method.objective,))
+
+    def recorded(states: State, at: int, history: dict[str, np.ndarray]) -> Progress:
+        terms = batching.trimmed(batching.for_each(measure, phi, problems, states.u), size)
+        points = {name: value[:, None] for name, value in terms.items()} | {"step": np.array([at])}
+        if history:
+            points = {name: np.concatenate([history[name], value], axis=-1) for name, value in points.items()}
+        return Progress(states, at, points)
+
+    if resume is None:
+        progress = recorded(batched_start(method, phi, problems, image_shape), 0, {})
+    else:
+        progress = dataclasses.replace(resume, states=batching.place(resume.states))
     yield progress
     while progress.step < steps:
         stretch = min(every, steps - progress.step)
         states = advance(method, phi, problems, progress.states, stretch)
-        progress = _recorded(method, phi, problems, states, progress.step + stretch, progress.history)
+        progress = recorded(states, progress.step + stretch, progress.history)
         yield progress
-
-
-def _recorded(
-    method: Method,
-    phi: Representation,
-    problems: Problem,
-    states: State,
-    at: int,
-    history: dict[str, np.ndarray],
-) -> Progress:
-    terms = jax.device_get(batching.for_each(functools.partial(_terms, method.objective, phi), problems, states.u))
-    points = {name: value[:, None] for name, value in terms.items()} | {"step": np.array([at])}
-    if history:
-        points = {name: np.concatenate([history[name], value], axis=-1) for name, value in points.items()}
-    return Progress(states, at, points)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,20 +232,20 @@ class Inversion:
 
 def finish(method: Method, phi: Representation, problems: Problem, progress: Progress) -> Inversion:
     """Picks the better of the last and the best picture by the true objective, and measures it."""
-    pick = functools.partial(_better, method.objective, phi)
-    images, errors, undone = jax.device_get(batching.for_each(pick, problems, progress.states))
-    failures = np.asarray(progress.states.failures) + undone
+    size = batching.count(problems)
+    phi, problems = batching.everywhere(phi), batching.place(problems)
+    found = batching.for_each(batching.Program(_better, (method.objective,)), phi, problems, progress.states)
+    images, errors, undone, failures = batching.trimmed((*found, progress.states.failures), size)
+    failures = failures + undone
     hopeless = (failures > MAX_FAILURES) | ~np.isfinite(errors)
     status = np.where(hopeless, "diverged", np.where(failures > 0, "recovered", "ok"))
     return Inversion(images, errors, status, progress.history)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _terms(objective: Objective, phi: Representation, problem: Problem, u: Image) -> dict[str, Array]:
     return objective(u, phi, problem.target, problem.weights)[1]
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _better(objective: Objective, phi: Representation, problem: Problem, state: State) -> tuple[Array, Array, Array]:
     best, last = _terms(objective, phi, problem, state.best), _terms(objective, phi, problem, state.u)
     take_last = jnp.isfinite(last["total"]) & ~(last["total"] >= best["total"])

@@ -13,12 +13,13 @@ from .conftest import blobs
 def test_one_by_one_is_vmap(monkeypatch):
     inputs = {"a": jnp.arange(12.0).reshape(4, 3), "b": jnp.arange(4.0)}
 
-    def function(lane, factor):
+    def function(_, lane, factor):
         return {"sum": jnp.sum(lane["a"]) + lane["b"], "scaled": factor * lane["a"]}
 
-    one_by_one = batching.for_each(function, inputs, inputs["b"])
+    program = batching.Program(function)
+    one_by_one = batching.for_each(program, (), inputs, inputs["b"])
     monkeypatch.setattr(batching, "one_at_a_time", lambda: False)
-    jax.tree.map(np.testing.assert_allclose, one_by_one, batching.for_each(function, inputs, inputs["b"]))
+    jax.tree.map(np.testing.assert_allclose, one_by_one, batching.for_each(program, (), inputs, inputs["b"]))
     np.testing.assert_allclose(one_by_one["sum"], [3, 13, 23, 33])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from invjax import inversion, losses, memory
+from invjax import batching, inversion, losses, memory
 from invjax.experiment import movie
 from invjax.experiment.checkpoint import Saved
 from invjax.experiment.directory import Row
@@ -102,18 +102,19 @@ class Descent:
         method, phi, shape = job.method, job.phi, job.image_shape
         for progress in inversion.solve(method, phi, self._problems, shape, job.steps, self._every, resume):
             self.progress = progress
-            if progress is resume:
+            if resume is not None and progress.step == resume.step:
                 continue
             number = progress.step // self._every
             if self._spacing and (number % self._spacing == 0 or progress.step == job.steps):
-                frames = [movie.frame(u, method.objective.scale, phi.input) for u in np.asarray(progress.states.u)]
+                pictures = batching.trimmed(progress.states.u, len(self._batch.rows))
+                frames = [movie.frame(u, method.objective.scale, phi.input) for u in pictures]
                 self._frames.append(np.stack(frames))
             yield progress
 
     def state(self) -> Saved:
         """What to go on from, between two points."""
         assert self.progress is not None
-        return Saved(self.progress, time.monotonic() - self._started, self._film())
+        return Saved(inversion.detached(self.progress), time.monotonic() - self._started, self._film())
 
     def result(self) -> Solved:
         """The finished batch."""

@@ -86,7 +86,7 @@ def test_is_unknown_where_the_device_tells_nothing(monkeypatch):
 
 def test_is_of_the_right_size():
     method, phi, problems, shape = arguments(128)
-    states = inversion.advance(method, phi, problems, inversion.batched_start(method, problems, shape), 2)
+    states = inversion.advance(method, phi, problems, inversion.batched_start(method, phi, problems, shape), 2)
     taken = []
     for _ in range(5):
         before = time.perf_counter()

@@ -217,10 +217,9 @@ def test_weights_are_no_constants_of_a_step(deep):
     method, lambdas, _ = recipes.prepare(deep, IMAGE.shape, "paper")
     target = {name: np.ones(shape, np.float32) for name, shape in deep.feature_shape(IMAGE.shape).items()}
     problems = inversion.batch_of(target, [jax.random.key(0)], lambdas)
-    problem, state = jax.tree.map(
-        lambda leaf: leaf[0], (problems, inversion.batched_start(method, problems, IMAGE.shape))
-    )
-    text = inversion._step.lower(method, deep, problem, state).as_text()
+    states = inversion.batched_start(method, deep, problems, IMAGE.shape)
+    program = batching.jitted(batching.Program(inversion.step, (method,)).repeated(3), 1)
+    text = program.lower(deep, problems, states).as_text()
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(deep.params["params"]))
     assert len(text) < 0.5 * weights  # a constant is printed with two digits a byte
 
@@ -236,11 +235,10 @@ def test_reconstructions_that_share_a_program_are_those_of_one_at_a_time(monkeyp
     problems = inversion.batch_of(target, list(jax.random.split(jax.random.key(0), 5)), weights)
 
     def advanced(phi):
-        return inversion.advance(method, phi, problems, inversion.batched_start(method, problems, shape), 6)
+        return inversion.advance(method, phi, problems, inversion.batched_start(method, phi, problems, shape), 6)
 
     alone = advanced(dataclasses.replace(phi, together=1))
     assert phi.together > 1
-    monkeypatch.setattr(inversion, "_step", lambda *_: pytest.fail("one at a time"))
     monkeypatch.setattr(batching, "CORES", 2)  # groups of three, the second one is filled up
     if way == "an accelerator's":
         monkeypatch.setattr(batching, "one_at_a_time", lambda: False)
