@@ -32,11 +32,9 @@ class Dsift:
         """Returns float32 [rows, columns, 16·orientations], channel = orientation + K·(bin column + 4·bin row)."""
         gx, gy = oriented.gradients(image[..., 0], "crop")
         votes = oriented.soft_votes(gx, gy, self.orientations)
-        rows, columns = (
-            oriented.pooling_matrix(side, (side - self.cell) // self.cell, self.cell, self.cell - 0.5)
-            for side in gx.shape
-        )
-        return _normalise(_descriptors(oriented.pool(votes, rows, columns)))
+        rows, columns = ((side - self.cell) // self.cell for side in gx.shape)
+        cells = oriented.pool(votes, self.orientations, (rows, columns), self.cell, self.cell - 0.5)
+        return _normalise(_descriptors(cells))
 
 
 def _descriptors(cells: jax.Array) -> jax.Array:

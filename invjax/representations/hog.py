@@ -47,11 +47,8 @@ class Hog:
             votes = oriented.soft_votes(gx, gy, bins, params["sharpness"] if self.votes == "soft" else 1.0)
         # vl_hog also makes a cell of a remainder of at least half a cell, and does not halve its gradients
         extra, scale = (self.cell // 2, 2.0) if self.uoctti else (0, 1.0)
-        rows, columns = (
-            oriented.pooling_matrix(side, (side + extra) // self.cell, self.cell, (self.cell - 1) / 2)
-            for side in plane.shape
-        )
-        return scale * oriented.pool(votes, rows, columns)
+        rows, columns = ((side + extra) // self.cell for side in plane.shape)
+        return scale * oriented.pool(votes, bins, (rows, columns), self.cell, (self.cell - 1) / 2)
 
     def blocks(self, cells: Array) -> Array:
         """Normalises each cell by the 2×2 blocks of cells it belongs to, and clamps."""

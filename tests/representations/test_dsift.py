@@ -60,8 +60,7 @@ def test_cells(golden, name):
     expected = arrays["dsift_net_cells"]
     plane = arrays["image"]
     votes = oriented.soft_votes(*oriented.gradients(plane, "crop"), 8)
-    pooling = oriented.pooling_matrix(62, 11, 5, 4.5)
-    cells = np.moveaxis(oriented.pool(votes, pooling, pooling), 0, -1)
+    cells = np.moveaxis(oriented.pool(votes, 8, (11, 11), 5, 4.5), 0, -1)
     np.testing.assert_allclose(cells, expected, rtol=0, atol=2e-6 * expected.max())
 
 

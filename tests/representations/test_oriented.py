@@ -56,27 +56,27 @@ def test_magnitude_has_derivative_zero_where_it_vanishes():
 @few
 @given(BINS)
 def test_hard_votes_go_to_the_nearest_direction(bins):
-    votes = np.asarray(oriented.hard_votes(GX, GY, bins))
+    votes = np.asarray(oriented.hard_votes(GX, GY, bins).planes(bins))
     distance = distance_in_bins(GX, GY, bins)
     np.testing.assert_array_equal(votes > 0, distance == distance.min(axis=0))
     np.testing.assert_allclose(votes.sum(axis=0), np.hypot(GX, GY), rtol=1e-6)
 
 
 def test_the_first_of_two_equally_near_directions_wins():
-    votes = oriented.hard_votes(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), 4)
+    votes = oriented.hard_votes(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), 4).planes(4)
     np.testing.assert_allclose(votes[:, 0, 0], [np.sqrt(2), 0, 0, 0], rtol=1e-6)
 
 
 def test_bin_angles_run_from_right_to_down():
     right_down_left_up = np.float32([[1, 0, -1, 0]]), np.float32([[0, 1, 0, -1]])
-    np.testing.assert_array_equal(oriented.hard_votes(*right_down_left_up, 4)[:, 0], np.eye(4))
-    np.testing.assert_allclose(oriented.soft_votes(*right_down_left_up, 4)[:, 0], np.eye(4), atol=1e-6)
+    np.testing.assert_array_equal(oriented.hard_votes(*right_down_left_up, 4).planes(4)[:, 0], np.eye(4))
+    np.testing.assert_allclose(oriented.soft_votes(*right_down_left_up, 4).planes(4)[:, 0], np.eye(4), atol=1e-6)
 
 
 @few
 @given(BINS, st.floats(1, 50))
 def test_soft_votes(bins, sharpness):
-    votes = oriented.soft_votes(GX, GY, bins, sharpness)
+    votes = oriented.soft_votes(GX, GY, bins, sharpness).planes(bins)
     share = np.clip(0.5 + sharpness * (0.5 - distance_in_bins(GX, GY, bins)), 0, 1)
     tolerance = 5e-5 * sharpness * bins  # of a float32 angle, times the slope
     np.testing.assert_allclose(votes, np.hypot(GX, GY) * share, rtol=0, atol=tolerance)
@@ -91,12 +91,13 @@ def test_soft_votes_of_sharpness_one_are_bilinear(bins):
         length, lower = np.hypot(GX[y, x], GY[y, x]), int(position[y, x])
         expected[lower, y, x] += length * (1 - position[y, x] % 1)
         expected[(lower + 1) % bins, y, x] += length * (position[y, x] % 1)
-    np.testing.assert_allclose(oriented.soft_votes(GX, GY, bins), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(oriented.soft_votes(GX, GY, bins).planes(bins), expected, rtol=0, atol=1e-4)
 
 
 def test_soft_votes_become_hard():
-    hard = oriented.hard_votes(GX, GY, 18)
-    distances = [np.abs(oriented.soft_votes(GX, GY, 18, sharpness) - hard).mean() for sharpness in (1, 4, 16, 1e6)]
+    hard = oriented.hard_votes(GX, GY, 18).planes(18)
+    soft = [oriented.soft_votes(GX, GY, 18, sharpness).planes(18) for sharpness in (1, 4, 16, 1e6)]
+    distances = [np.abs(votes - hard).mean() for votes in soft]
     assert distances == sorted(distances, reverse=True)
     assert distances[-1] < 1e-6 < distances[-2]
 
@@ -105,14 +106,15 @@ def test_soft_votes_become_hard():
 @pytest.mark.parametrize("gradient", [(0, 0), (0, 1), (-1, 0), (-1, -0.0), (1e-30, 0), (1e-15, -1e-15), (100, 100)])
 def test_derivatives_of_votes_are_finite(votes, gradient):
     gx, gy = (jnp.full((1, 1), value, jnp.float32) for value in gradient)
-    values, pull_back = jax.vjp(lambda gx, gy: votes(gx, gy, 8), gx, gy)
+    values, pull_back = jax.vjp(lambda gx, gy: votes(gx, gy, 8).planes(8), gx, gy)
     derivatives = pull_back(jnp.arange(8.0)[:, None, None])
     assert np.isfinite(values).all() and np.isfinite(derivatives).all()
 
 
 def test_flat_pixels_do_not_vote():
     flat = np.zeros((2, 2), np.float32)
-    assert not oriented.hard_votes(flat, flat, 8).any() and not oriented.soft_votes(flat, flat, 8).any()
+    for votes in (oriented.hard_votes, oriented.soft_votes):
+        assert not votes(flat, flat, 8).planes(8).any()
 
 
 def test_pooling_matrix():
@@ -122,10 +124,57 @@ def test_pooling_matrix():
     np.testing.assert_allclose(matrix[:, 1], np.array([0, 0, 1, 3, 5, 7, 7, 5, 3]) / 8)
 
 
-def test_pool_sums_votes_weighted_by_distance():
-    votes = RNG.normal(0, 100, (3, 8, 12)).astype(np.float32)
-    rows, columns = oriented.pooling_matrix(8, 2, 4, 1.5), oriented.pooling_matrix(12, 3, 4, 1.5)
-    expected = np.zeros((3, 2, 3))
-    for k, i, j, y, x in np.ndindex(3, 2, 3, 8, 12):
-        expected[k, i, j] += votes[k, y, x].astype(np.float64) * rows[y, i] * columns[x, j]
-    np.testing.assert_allclose(oriented.pool(votes, rows, columns), expected, rtol=0, atol=1e-3)
+SHAPES = [(8, 12), (11, 14), (7, 15)]  # of pictures: that cells fill, that leave a remainder, too small for the last
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("cell, first_centre", [(4, 1.5), (5, 2), (3, 2.5)])
+@pytest.mark.parametrize("choices", [1, 2])
+def test_pool_sums_votes_weighted_by_distance(shape, cell, first_centre, choices):
+    votes, cells = random_votes(shape, choices), (2, 3)
+    planes = np.asarray(votes.planes(5), np.float64)
+    expected = np.zeros((5, *cells))
+    for i, j in np.ndindex(*cells):
+        away = [
+            np.abs(np.arange(side) - first_centre - cell * at) / cell for side, at in zip(shape, (i, j), strict=True)
+        ]
+        down, across = (np.maximum(0, 1 - distance) for distance in away)
+        expected[:, i, j] = np.sum(planes * np.outer(down, across), axis=(1, 2))
+    np.testing.assert_allclose(oriented.pool(votes, 5, cells, cell, first_centre), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("choices", [1, 2])
+def test_derivative_of_pool(shape, choices):
+    """Pooling is linear in the votes' values: its derivative is the adjoint."""
+    votes, cells = random_votes(shape, choices), (2, 3)
+
+    def pooled(values):
+        return oriented.pool(votes._replace(values=values), 5, cells, 4, 1.5)
+
+    cotangent = RNG.normal(size=(5, *cells)).astype(np.float32)
+    _, pull_back = jax.vjp(pooled, votes.values)
+    [derivatives] = pull_back(jnp.asarray(cotangent))
+    for _ in range(3):
+        direction = tuple(RNG.normal(size=shape).astype(np.float32) for _ in range(choices))
+        along = sum(np.vdot(a, b) for a, b in zip(derivatives, direction, strict=True))
+        np.testing.assert_allclose(along, np.vdot(cotangent, pooled(direction)), rtol=1e-4, atol=1e-3)
+
+
+def random_votes(shape, choices):
+    """Values, and choices out of five orientations that differ at each pixel."""
+    first = RNG.integers(0, 5, shape)
+    chosen = (first, (first + RNG.integers(1, 5, shape)) % 5)[:choices]
+    values = tuple(RNG.normal(0, 100, shape).astype(np.float32) for _ in range(choices))
+    return oriented.Votes(values, tuple(choice.astype(np.int32) for choice in chosen))
+
+
+def test_arctan2():
+    angles = RNG.uniform(-np.pi, np.pi, 10000)
+    y, x = (np.float32(60 * function(angles)) for function in (np.sin, np.cos))
+    expected = np.arctan2(y.astype(np.float64), x)
+    np.testing.assert_allclose(oriented.arctan2(y, x), expected, rtol=0, atol=4e-7)
+    axes = np.float32([0, 1, 0, -1, -0.0]), np.float32([1, 0, -1, 0, -1])
+    np.testing.assert_allclose(oriented.arctan2(*axes), np.float32([0, 0.5, 1, -0.5, 1]) * np.pi, atol=4e-7)
+    slopes = jax.vmap(jax.grad(oriented.arctan2, (0, 1)))(y, x)
+    np.testing.assert_allclose(slopes, (x / 3600, -y / 3600), rtol=1e-5, atol=1e-7)
