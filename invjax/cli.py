@@ -277,7 +277,7 @@ def _train_hoggles(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from invjax import hoggles, representations
-    from invjax.experiment.plan import find_pictures, load_pictures
+    from invjax.experiment.sources import find_pictures, load_pictures
 
     started = time.monotonic()
     phi = representations.get(options.representation)

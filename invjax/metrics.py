@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from invjax.types import Feature, InputSpec
 
 SSIM_WINDOW = 11  # pixels, the window of Wang et al. 2004
+ROWS = 8  # to be compared at once
 
 
 def flat(feature: Feature) -> np.ndarray:
@@ -26,10 +28,24 @@ def mean_pairwise_distance(features: Feature) -> float:
     Args:
         features: a batch, leading axis N.
     """
-    from scipy.spatial.distance import pdist  # in float64, ten times as fast as NumPy; its import takes a while
+    return mean_distance(list(flat(features)))
 
-    rows = flat(features)
-    return float(pdist(rows).mean()) if len(rows) > 1 else math.nan
+
+def mean_distance(rows: Sequence[np.ndarray]) -> float:
+    """Mean Euclidean distance between different rows, float32 [values] each; NaN for fewer than two.
+
+    In double precision, a few rows at a time: there may be gigabytes of them.
+    """
+    from scipy.spatial.distance import cdist  # ten times as fast as NumPy; its import takes a while
+
+    distances = np.zeros((len(rows), len(rows)))
+    parts = [slice(first, first + ROWS) for first in range(0, len(rows), ROWS)]
+    for number, above in enumerate(parts):
+        upper = np.asarray(rows[above], np.float64)
+        for right in parts[number:]:
+            distances[above, right] = cdist(upper, np.asarray(rows[right], np.float64))
+    pairs = distances[np.triu_indices(len(rows), 1)]
+    return float(pairs.mean()) if len(pairs) else math.nan
 
 
 def normalized_error(relative_error: float, target_norm: float, pairwise_distance: float) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 from rich import box
 from rich.console import Console
@@ -14,10 +12,10 @@ from rich.table import Table
 
 from invjax.experiment import config as configs
 from invjax.experiment import estimate
-from invjax.experiment.batch import batch_size
+from invjax.experiment.batch import largest
 from invjax.experiment.directory import key_of, read_rows, refuse_another_run
 from invjax.experiment.display import duration
-from invjax.experiment.plan import Job, Reconstruction, Targets, fingerprints, make_jobs
+from invjax.experiment.plan import Job, Reconstruction, fingerprints, make_jobs
 
 
 def show(config: ConfigDict, workdir: Path) -> None:
@@ -40,7 +38,7 @@ def show(config: ConfigDict, workdir: Path) -> None:
     count = seconds = 0.0
     for job in jobs:
         rows = tuple(row for row in job.rows if key_of(job.key(row)) not in finished)
-        size = batch_size(job, rows, _blank(job), config.batch_size, config.movie) if rows else 1
+        size = largest(rows, config) if rows else 1
         time = _seconds(job, rows, size) if rows else 0.0
         count, seconds = count + len(rows), seconds + time
         table.add_row(*_cells(job, rows), str(math.ceil(len(rows) / size)), duration(time))
@@ -63,15 +61,5 @@ def _cells(job: Job, rows: tuple[Reconstruction, ...]) -> list[str]:
 def _seconds(job: Job, rows: tuple[Reconstruction, ...], size: int) -> float:
     if job.dictionary is not None:
         return len(rows) * 1.0
-    problems = job.problems(rows[:1], _blank(job))
+    problems = job.problems(rows[:1], job.blank())
     return estimate.seconds(job.method, job.phi, problems, job.image_shape, job.steps, len(rows), size)
-
-
-def _blank(job: Job) -> Targets:
-    """Features of the right shape: what they cost does not depend on what they say."""
-    shapes = job.phi.feature_shape(job.image_shape)
-    pictures = len(job.pictures)
-    blank = jax.tree.map(
-        lambda shape: np.zeros((pictures, *shape), np.float32), shapes, is_leaf=lambda s: isinstance(s, tuple)
-    )
-    return Targets(blank, math.nan)

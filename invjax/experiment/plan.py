@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import glob
-import hashlib
 import inspect
 import itertools
+import math
 import re
 import zlib
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import features, images, inversion, masks, metrics, nets, optimizers, recipes, representations
+from invjax import inversion, masks, metrics, nets, optimizers, recipes, representations
 from invjax.errors import UserError
 from invjax.experiment.config import check
+from invjax.experiment.sources import (
+    OnDemand,
+    Picture,
+    Shape,
+    Shapes,
+    find_pictures,
+    given_features,
+    on_demand,
+    picture_shapes,
+)
 from invjax.representations.networks import networks
 from invjax.types import Feature, Representation
 
@@ -30,17 +40,10 @@ if TYPE_CHECKING:
 
 
 LONGEST_NAME = 200  # bytes; file systems take 255, with suffixes
+MEASURED = 200  # pictures between which the mean distance is taken, at most: 19,900 pairs; the paper has 100 pictures
 
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A picture of the run: a name of its own, and where it is."""
-
-    name: str
-    path: Path
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Reconstruction:
     """One row of the results, before it is computed.
 
@@ -68,19 +71,23 @@ class Reconstruction:
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """The features to be inverted.
+    """The features to be inverted, of a batch's pictures.
 
     Attributes:
-        features: Φ₀ of each picture, NumPy, leading axis pictures.
-        pairwise_distance: mean distance between them, NaN for a single picture.
+        features: Φ₀ by the picture's place in the job, NumPy.
+        pairwise_distance: mean distance between the features of the job's pictures, see `Job.pairwise_distance`.
+        originals: float32 [H, W, C], what phi was shown, by the picture's place; None where features are given.
+        faults: why features of other pictures cannot be inverted.
     """
 
-    features: Feature
+    features: Mapping[int, Feature]
     pairwise_distance: float
+    originals: Mapping[int, np.ndarray | None] = dataclasses.field(default_factory=dict)
+    faults: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def of(self, picture: int) -> Feature:
         """Φ₀ of one picture."""
-        return jax.tree.map(lambda leaf: leaf[picture], self.features)
+        return self.features[picture]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,8 +102,8 @@ class Job:
         image_shape: [H, W, C] of the pictures to be found.
         pictures: their names.
         digests: of their files.
-        originals: float32 [H, W, C], what phi is shown; None where the features come from elsewhere.
-        given: these features; None where there are originals.
+        originals: float32 [H, W, C], what phi is shown, read on demand; None where the features come from elsewhere.
+        given: these features, read on demand; None where there are originals.
         rows: the reconstructions, in order.
         dictionary: of HOGgles, instead of a descent.
     """
@@ -108,34 +115,59 @@ class Job:
     image_shape: tuple[int, int, int]
     pictures: tuple[str, ...]
     digests: tuple[str, ...]
-    originals: tuple[np.ndarray, ...] | None
-    given: tuple[Feature, ...] | None
+    originals: Sequence[np.ndarray] | None
+    given: Sequence[Feature] | None
     rows: tuple[Reconstruction, ...]
     dictionary: Dictionary | None = None
 
-    def targets(self) -> Targets:
-        """Computes the features; not kept, so that the jobs of many layers do not fill the memory."""
-        found = self.given or compute_features(self.phi, self.originals or ())
-        features = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
-        return Targets(features, metrics.mean_pairwise_distance(features))
-
-    def faults(self, targets: Targets) -> dict[int, str]:
-        """Why features cannot be inverted, by picture; empty when all can."""
-        found = {}
-        for picture in range(len(self.pictures)):
+    def targets(self, pictures: Iterable[int] | None = None) -> Targets:
+        """Computes the features of some pictures, all by default; not kept, so that they do not fill the memory."""
+        found, originals, faults = {}, {}, {}
+        for picture in dict.fromkeys(range(len(self.pictures)) if pictures is None else pictures):
             try:
-                inversion.check_target(self.phi, targets.of(picture), self.image_shape)
+                found[picture], originals[picture] = self._look(picture)
+                inversion.check_target(self.phi, found[picture], self.image_shape)
             except UserError as error:
-                found[picture] = str(error)
-        return found
+                faults[picture] = str(error)
+        return Targets(found, self.pairwise_distance, originals, faults)
+
+    def blank(self) -> Targets:
+        """Features of the right shapes: what they cost does not depend on what they say."""
+        zeros = jax.tree.map(
+            lambda shape: np.zeros(shape, np.float32),
+            self.phi.feature_shape(self.image_shape),
+            is_leaf=lambda shape: isinstance(shape, tuple),
+        )
+        return Targets(dict.fromkeys(range(len(self.pictures)), zeros), math.nan)
+
+    def _look(self, picture: int) -> tuple[Feature, np.ndarray | None]:
+        """Φ₀ of a picture, and what phi was shown, if anything."""
+        if self.originals is None:
+            return cast(Sequence[Feature], self.given)[picture], None
+        original = self.originals[picture]
+        return compute_features(self.phi, [original])[0], original
+
+    @functools.cached_property
+    def pairwise_distance(self) -> float:
+        """Mean distance between the features of different pictures, NaN for a single one.
+
+        Of more than MEASURED pictures, as many of them, evenly spaced: folders are often in order of classes.
+        """
+        pictures, rows = len(self.pictures), []
+        count = min(pictures, MEASURED)
+        for place in (number * pictures // count for number in range(count)):
+            with contextlib.suppress(UserError):  # of a file that has changed, which is told when it is its turn
+                feature, _ = self._look(place)
+                rows.append(metrics.flat(jax.tree.map(lambda leaf: leaf[None], feature))[0])
+        return metrics.mean_distance(rows)
 
     def problems(self, rows: Sequence[Reconstruction], targets: Targets) -> inversion.Problem:
         """The batch that finds `rows`."""
-        index = np.array([row.picture for row in rows])
         names = [name for name, _ in self.method.objective.regularizers]
         weights = {name: jnp.asarray([row.weights[name] for row in rows], jnp.float32) for name in names}
         keys = [noise_key(row.seed, row.image, row.restart) for row in rows]
-        features = jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), targets.features)
+        found = [targets.of(row.picture) for row in rows]
+        features = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *found)
         return inversion.Problem(features, jnp.stack(keys), weights)
 
     def key(self, row: Reconstruction) -> dict[str, Any]:
@@ -161,56 +193,6 @@ def noise_key(seed: int, image: str, restart: int) -> jax.Array:
     return inversion.restart_key(jax.random.fold_in(jax.random.key(seed), zlib.crc32(image.encode())), restart)
 
 
-def find_pictures(patterns: tuple[str, ...]) -> list[Picture]:
-    """Files, folders of pictures and glob patterns, each picture with a name of its own.
-
-    Raises:
-        UserError: nothing given, nothing there, or a folder without pictures.
-    """
-    if not patterns:
-        raise UserError("no pictures: set config.images to files, folders or patterns, or config.features")
-    paths: dict[Path, Path] = {}
-    for path in itertools.chain.from_iterable(map(_expand, patterns)):
-        paths.setdefault(path.resolve(), path)
-    names: dict[str, Path] = {}
-    for path in paths.values():
-        names[_name(path, path.stem, names)] = path
-    return [Picture(name, path) for name, path in names.items()]
-
-
-def _name(path: Path, stem: str, taken: Container[str]) -> str:
-    """A name that is not taken: there may be cat.jpg and cat.png, or the same name in two folders."""
-    if not path.name.isprintable() or stem in (".", ".."):
-        raise UserError(f"{str(path)!r}: a file name of unprintable letters, or of dots; rename the file")
-    name, count = stem, 1
-    while name in taken:
-        count += 1
-        name = f"{stem}-{count}"
-    return name
-
-
-def _expand(pattern: str) -> list[Path]:
-    path = Path(pattern)
-    if path.is_dir():
-        inside = sorted(file for file in path.iterdir() if _is_picture(file))
-        if not inside:
-            raise UserError(f"{pattern}: no pictures in this folder ({', '.join(images.SUFFIXES)})")
-        return inside
-    if path.exists() or not glob.has_magic(pattern):
-        if not path.exists() and "," in pattern:
-            return [found for part in pattern.split(",") for found in _expand(part.strip())]
-        return [path]
-    matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207, absolute patterns too
-    found = [match for match in matches if match.is_file()]
-    if not found:
-        raise UserError(f"{pattern}: no file matches this pattern")
-    return found
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in images.SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
 def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
     """What tells the pictures, features and weights of one run from those of another: hashes by name."""
     found: dict[str, str] = {}
@@ -220,45 +202,6 @@ def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
             found[f"weights of {job.phi.name}: {file}"] = digest
         found |= dict(zip(job.pictures, job.digests, strict=True))
     return found
-
-
-@functools.cache
-def _digest(path: Path, modified: float) -> str:
-    """Of a file; of one that was written anew another."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-Shown: TypeAlias = dict[Any, np.ndarray]  # pictures that were read, by file and what they are shown as
-
-
-def load_pictures(
-    pictures: list[Picture], phi: Representation, size: int, shown: Shown | None = None
-) -> list[np.ndarray]:
-    """All pictures as phi wants to see them.
-
-    Args:
-        pictures: of `find_pictures`.
-        phi: the representation.
-        size: side in pixels, 0: as they are.
-        shown: pictures that were read before; grows.
-
-    Raises:
-        UserError: one or more cannot be used; every one is named.
-    """
-    loaded, problems, shown = [], [], {} if shown is None else shown
-    for picture in pictures:
-        key = picture.path, phi.input.channels, phi.input.mean, size
-        try:
-            if key not in shown:
-                shown[key] = images.load_image(picture.path, phi.input, size or None)
-            phi.input.check(shown[key].shape, phi.name)
-            loaded.append(shown[key])
-        except UserError as error:
-            problems.append(str(error) if str(picture.path) in str(error) else f"{picture.path}: {error}")
-    if problems:
-        head = f"{len(problems)} of {len(pictures)} pictures cannot be used: " if len(pictures) > 1 else ""
-        raise UserError(head + "; ".join(problems))
-    return loaded
 
 
 def compute_features(phi: Representation, pictures: Iterable[np.ndarray]) -> list[Feature]:
@@ -329,7 +272,7 @@ class _Workshop:
     def __init__(self) -> None:
         self._phis: dict[Any, list[Representation]] = {}
         self._masked: dict[Any, Representation] = {}
-        self._shown: Shown = {}
+        self._shapes: Shapes = {}
 
     def jobs(self, config: ConfigDict, variant: str, pictures: list[Picture]) -> Iterator[Job]:
         """The jobs of one variant."""
@@ -342,7 +285,8 @@ class _Workshop:
 
     def _representations(self, config: ConfigDict, name: str) -> list[Representation]:
         """One for each layer, of a network."""
-        key = name, config.layers, config.weights, config.weights_seed, tuple(config.options.items())
+        options = tuple(config.options.items())
+        key = name, config.layers, config.weights, config.weights_seed, config.precision, options
         if key not in self._phis:
             self._phis[key] = _representations(config, name)
         return self._phis[key]
@@ -351,21 +295,21 @@ class _Workshop:
         self, config: ConfigDict, variant: str, phi: Representation, pictures: list[Picture]
     ) -> Iterator[Job]:
         """One job for each size of picture."""
-        loaded = load_pictures(pictures, phi, phi.input.size if config.size is None else config.size, self._shown)
-        for shape in dict.fromkeys(image.shape for image in loaded):
-            chosen = [(picture, image) for picture, image in zip(pictures, loaded, strict=True) if image.shape == shape]
-            alike, originals = zip(*chosen, strict=True)
-            yield _job(config, variant, self._mask(config.mask, phi, shape), shape, alike, originals, None)
+        size = phi.input.size if config.size is None else config.size
+        alike: dict[Shape, list[Picture]] = {}
+        for picture, shape in zip(pictures, picture_shapes(pictures, phi, size, self._shapes), strict=True):
+            alike.setdefault(shape, []).append(picture)
+        for shape, chosen in alike.items():
+            yield _job(config, variant, self._mask(config.mask, phi, shape), shape, on_demand(chosen, phi, size))
 
     def _of_features(self, config: ConfigDict, variant: str, phi: Representation) -> Job:
         """The job of features that were computed elsewhere."""
         size = config.size or phi.input.size
         shape = (size, size, phi.input.channels)
-        found = _read_features(config, phi, shape)
-        phi = self._mask(config.mask, phi, shape)
-        mask = phi.params[1] if config.mask else 1.0
-        given = tuple(jax.tree.map(lambda leaf: np.asarray(leaf * mask), feature) for feature in found.values())
-        return _job(config, variant, phi, shape, tuple(found), None, given)
+        masked = self._mask(config.mask, phi, shape)
+        mask = masked.params[1] if config.mask else 1.0
+        found = given_features(config.features, phi, shape, config.features_layout, mask)
+        return _job(config, variant, masked, shape, found)
 
     def _mask(self, mask: str, phi: Representation, shape: tuple[int, int, int]) -> Representation:
         if not mask:
@@ -385,51 +329,28 @@ def _representations(config: ConfigDict, name: str) -> list[Representation]:
         return [representations.get(name, **options)]
     if options:
         raise UserError(f"config.options.{next(iter(options))}: {name} has no such option")
-    return networks(name, config.layers or ("",), config.weights, config.weights_seed)
+    return networks(name, config.layers or ("",), config.weights, config.weights_seed, config.precision)
 
 
-def _read_features(config: ConfigDict, phi: Representation, shape: tuple[int, int, int]) -> dict[Picture, Feature]:
-    """Features by name of file, or of file and number where a file holds several."""
-    found: dict[Picture, Feature] = {}
-    for path in map(Path, config.features):
-        arrays = features.read_features(path)
-        try:
-            items = features.match(arrays, phi.feature_shape(shape), config.features_layout, phi.layer)
-            for item in items:
-                inversion.check_target(phi, item, shape)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-        for index, item in enumerate(items):
-            taken = {picture.name for picture in found}
-            name = _name(path, f"{path.stem}-{index}" if len(items) > 1 else path.stem, taken)
-            found[Picture(name, path)] = item
-    return found
-
-
-def _job(
-    config: ConfigDict,
-    variant: str,
-    phi: Representation,
-    shape: tuple[int, int, int],
-    pictures: tuple[Picture, ...],
-    originals: tuple[np.ndarray, ...] | None,
-    given: tuple[Feature, ...] | None,
-) -> Job:
-    names = tuple(picture.name for picture in pictures)
-    digests = tuple(_digest(picture.path, picture.path.stat().st_mtime) for picture in pictures)
+def _job(config: ConfigDict, variant: str, phi: Representation, shape: Shape, found: OnDemand) -> Job:
+    names = tuple(file.name for file in found.files)
+    originals, given = (None, found) if config.features else (found, None)
     method, weights, steps = recipes.prepare(phi, shape, _recipe(config, phi), **_settings(config))
     lambdas, restarts = config.lambda_tv or (phi.lambda_tv,), config.restarts
     dictionary = None
     if config.recipe == "hoggles":  # no descent: no steps, no weights and no noise
         steps, lambdas, restarts = 0, (0.0,), 1
         dictionary = _dictionary(config, phi)
+    chosen = [weights | {"tv": float(weight)} for weight in lambdas]  # rows share them: there may be a million rows
     rows = (
-        Reconstruction(place, name, restart, config.seed, weights | {"tv": float(weight)}, variant)
+        Reconstruction(place, name, restart, config.seed, weights, variant)
         for place, name in enumerate(names)
-        for weight in lambdas
+        for weights in chosen
         for restart in range(restarts)
     )
-    return Job(phi, method, steps, config.recipe, shape, names, digests, originals, given, tuple(rows), dictionary)
+    return Job(
+        phi, method, steps, config.recipe, shape, names, found.digests, originals, given, tuple(rows), dictionary
+    )
 
 
 def _dictionary(config: ConfigDict, phi: Representation) -> Dictionary:

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 from pathlib import Path
 
 import jax
 import numpy as np
+from PIL import Image
 
 from invjax import images, metrics
+from invjax.errors import UserError
 from invjax.experiment import movie
 from invjax.experiment.batch import Batch, Solved
 from invjax.experiment.directory import Row, RunDirectory
-from invjax.experiment.plan import Job, Reconstruction, compute_features, stem
+from invjax.experiment.plan import Job, compute_features, stem
 from invjax.files import write_atomically
 from invjax.types import Feature
 
 
 def save_originals(jobs: list[Job], workdir: Path) -> None:
     """What was shown, images/NAME/original.png: in colour and large, where jobs differ."""
-    shown: dict[str, tuple[np.ndarray, Job]] = {}
+    shown: dict[str, tuple[Job, int]] = {}
     for job in jobs:
-        for name, image in zip(job.pictures, job.originals or (), strict=False):
-            if name not in shown or image.shape[::-1] > shown[name][0].shape[::-1]:
-                shown[name] = image, job
-    for name, (image, job) in shown.items():
-        images.save_image(workdir / "images" / name / "original.png", image, job.phi.input)
+        for place, name in enumerate(job.pictures if job.originals is not None else ()):
+            if name not in shown or job.image_shape[::-1] > shown[name][0].image_shape[::-1]:
+                shown[name] = job, place
+    for name, (job, place) in shown.items():
+        path = workdir / "images" / name / "original.png"
+        if job.originals is not None and not _is_there(path, job.image_shape):
+            with contextlib.suppress(UserError):  # of a file that has changed, which is told when it is its turn
+                images.save_image(path, job.originals[place], job.phi.input)
+
+
+def _is_there(path: Path, shape: tuple[int, int, int]) -> bool:
+    """Whether an earlier start has written a picture of that shape."""
+    try:
+        with Image.open(path) as file:
+            return (file.height, file.width, len(file.getbands())) == shape
+    except OSError:
+        return False
 
 
 def record(batch: Batch, solved: Solved, directory: RunDirectory, stretch: bool) -> None:
@@ -62,17 +77,16 @@ def record(batch: Batch, solved: Solved, directory: RunDirectory, stretch: bool)
                 "seconds": solved.seconds / len(batch.rows),
                 "picture": f"{place}.png",
             }
-            | _likeness(job, reconstruction, image)
+            | _likeness(job, batch.targets.originals.get(reconstruction.picture), image)
         )
         histories.append({k: v if k == "step" else v[index] for k, v in result.history.items()})
     directory.add(rows, histories)
 
 
-def _likeness(job: Job, reconstruction: Reconstruction, image: np.ndarray) -> Row:
+def _likeness(job: Job, original: np.ndarray | None, image: np.ndarray) -> Row:
     """Measures in pixels, which need an original."""
-    if job.originals is None:
+    if original is None:
         return {"psnr": math.nan, "ssim": math.nan}
-    original = job.originals[reconstruction.picture]
     return {measure.__name__: measure(image, original, job.phi.input) for measure in (metrics.psnr, metrics.ssim)}
 
 

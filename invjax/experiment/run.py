@@ -98,20 +98,30 @@ class _Runner:
         if not rows:
             return
         try:
-            targets = job.targets()
-            faults = job.faults(targets)
-            sound = tuple(row for row in rows if row.picture not in faults)
-            config = self._config
-            size = batch_size(job, sound, targets, config.batch_size, config.movie) if sound else 1
+            chosen = batch_size(job, rows, self._config)
         except (OSError, KeyboardInterrupt):
             raise
         except Exception as error:  # of XLA: whatever it raises, other jobs can go on
             self._fail(job, rows, error)
             return
-        for picture, reason in faults.items():
+        if chosen.size < len(rows):
+            self._display.say(f"{job.phi.name} {job.phi.layer}".strip() + f": {chosen.reason}")
+        for first in range(0, len(rows), chosen.size):
+            self._begin(job, rows[first : first + chosen.size])
+
+    def _begin(self, job: Job, rows: tuple[Reconstruction, ...]) -> None:
+        """Computes some rows at once, but those whose features cannot be inverted."""
+        try:
+            targets = job.targets(row.picture for row in rows)
+        except (OSError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # as above
+            self._fail(job, rows, error)
+            return
+        for picture, reason in targets.faults.items():
             self._fail(job, tuple(row for row in rows if row.picture == picture), UserError(reason))
-        for batch in Batch(job, targets, sound).cut(size):
-            self._attempt(batch)
+        if sound := tuple(row for row in rows if row.picture not in targets.faults):
+            self._attempt(Batch(job, targets, sound))
 
     def _attempt(self, batch: Batch) -> None:
         """Computes and records a batch; halves one that fails, until it is clear which reconstructions do."""

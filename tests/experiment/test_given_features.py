@@ -127,11 +127,13 @@ def test_layers_of_a_network_take_the_arrays_of_their_names(given, tmp_path):
     np.savez(tmp_path / "two.npz", **{name: np.moveaxis(array, -1, 1) for name, array in arrays.items()})
     given.features, given.features_layout = (str(tmp_path / "two.npz"),), "chw"
     given.representations, given.weights, given.layers = ("caffenet",), "random", ("relu1", "conv1", "conv1+0.5*relu1")
-    relu1, conv1, both = (job.targets().features for job in plan.make_jobs(given))
-    np.testing.assert_array_equal(relu1, arrays["relu1"].astype(np.float32))
-    np.testing.assert_array_equal(conv1, arrays["conv1"].astype(np.float32))
-    np.testing.assert_array_equal(both["relu1"], relu1)
-    np.testing.assert_array_equal(both["conv1"], conv1)
+    jobs = plan.make_jobs(given)
+    for place in range(2):
+        relu1, conv1, both = (job.targets().of(place) for job in jobs)
+        np.testing.assert_array_equal(relu1, arrays["relu1"][place].astype(np.float32))
+        np.testing.assert_array_equal(conv1, arrays["conv1"][place].astype(np.float32))
+        np.testing.assert_array_equal(both["relu1"], relu1)
+        np.testing.assert_array_equal(both["conv1"], conv1)
 
 
 def test_a_run_goes_on_with_the_same_features_only(given, tmp_path):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from invjax import UserError, representations
 from invjax.experiment import config as configs
-from invjax.experiment import plan
+from invjax.experiment import plan, sources
 
 from ..conftest import blobs
 
@@ -21,7 +21,7 @@ def save(path, side=40, seed=0):
 def test_pictures_are_found_in_folders_patterns_and_files(tmp_path):
     paths = [save(tmp_path / name) for name in ("a/x.png", "a/y.jpg", "b/z.png", "b/x.png")]
     (tmp_path / "a" / "notes.txt").write_text("no picture")
-    found = plan.find_pictures((str(tmp_path / "a"), str(tmp_path / "b" / "*.png"), str(paths[0])))
+    found = sources.find_pictures((str(tmp_path / "a"), str(tmp_path / "b" / "*.png"), str(paths[0])))
     assert [picture.path for picture in found] == [paths[0], paths[1], paths[3], paths[2]]
     assert [picture.name for picture in found] == ["x", "y", "x-2", "z"]
 
@@ -31,7 +31,7 @@ def test_a_picture_named_twice_is_one_and_hidden_files_are_none(tmp_path, monkey
     save(tmp_path / "a" / "._x.png")
     (tmp_path / "a" / "folder.png").mkdir()
     monkeypatch.chdir(tmp_path)
-    found = plan.find_pictures((str(tmp_path / "a"), "a/x.png", "a/*.png"))
+    found = sources.find_pictures((str(tmp_path / "a"), "a/x.png", "a/*.png"))
     assert [picture.path for picture in found] == [path]
 
 
@@ -47,17 +47,17 @@ def test_nothing_found_is_said(tmp_path, monkeypatch, pattern):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no pictures|no file|no such file"):
-        plan.load_pictures(plan.find_pictures((pattern,)), representations.get("hog"), 0)
+        sources.load_pictures(sources.find_pictures((pattern,)), representations.get("hog"), 0)
     with pytest.raises(UserError, match=r"config\.images"):
-        plan.find_pictures(())
+        sources.find_pictures(())
 
 
 def test_every_bad_picture_is_named_before_anything_runs(tmp_path):
     good, broken, tiny = save(tmp_path / "good.png"), tmp_path / "broken.jpg", save(tmp_path / "tiny.png", side=9)
     broken.write_text("no picture")
-    pictures = plan.find_pictures((str(good), str(broken), str(tiny)))
+    pictures = sources.find_pictures((str(good), str(broken), str(tiny)))
     with pytest.raises(UserError) as caught:
-        plan.load_pictures(pictures, representations.get("hog"), 0)
+        sources.load_pictures(pictures, representations.get("hog"), 0)
     text = str(caught.value)
     assert "2 of 3 pictures" in text and str(broken) in text and str(tiny) in text and str(good) not in text
     assert "\n" not in text
@@ -80,7 +80,7 @@ def test_pictures_of_different_sizes_make_jobs_of_their_own(config, tmp_path):
     assert [job.image_shape for job in jobs] == [(40, 40, 1), (48, 48, 1)]
     assert [row.image for row in jobs[0].rows] == ["40", "40", "other", "other"]
     targets = jobs[0].targets()
-    first, second = (np.asarray(feature).ravel() for feature in targets.features)
+    first, second = (np.asarray(feature).ravel() for feature in targets.features.values())
     np.testing.assert_allclose(targets.pairwise_distance, np.linalg.norm(first - second), rtol=1e-6)
     assert np.isnan(jobs[1].targets().pairwise_distance)
 
@@ -108,7 +108,7 @@ def test_a_flat_picture_is_found_out(config, tmp_path):
     Image.fromarray(np.full((40, 40), 128, np.uint8)).save(path)
     config.images = (*config.images, str(path))
     [job] = plan.make_jobs(config)
-    [(place, reason)] = job.faults(job.targets()).items()
+    [(place, reason)] = job.targets().faults.items()
     assert job.pictures[place] == "flat" and "all zero" in reason
 
 
@@ -116,7 +116,7 @@ def test_options_reach_the_representation(config):
     config.options.cell = 5
     config.options.orientations = 4
     [job] = plan.make_jobs(config)
-    assert job.targets().features.shape == (1, 8, 8, 12)
+    assert job.targets().of(0).shape == (8, 8, 12)
     config.representations = ("dsift",)
     config.options.bilinear = True
     configs.check(config)
