@@ -25,6 +25,8 @@ def get_config() -> ConfigDict:
     config.layers = ()  # of a network: each gives reconstructions of its own; "relu2+0.5*relu5" is two at once
     config.weights = ""  # of a network: a name of `invjax weights list`, a file, or random; those of the network's name
     config.weights_seed = 0  # of random weights
+    config.precision = "tf32"  # of a network's products: float32, tf32 (on a CPU the same) or bfloat16, features inside
+    # and kernels too; HOG and DSIFT, objective, prior and optimiser are float32 in any case
     config.options = ConfigDict()  # options of the representations, by name
     config.options.cell = config_dict.placeholder(int)  # side of a cell in pixels; HOG 8, DSIFT 5
     config.options.orientations = config_dict.placeholder(int)  # HOG 9 (undirected), DSIFT 8 (full circle)

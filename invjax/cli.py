@@ -83,6 +83,7 @@ def _parser(version: str) -> argparse.ArgumentParser:
         "--layer", default="", metavar="L", help="of a network: see `invjax representations NET`; its last"
     )
     invert.add_argument("--weights", metavar="W", help="of a network: see `invjax weights list`, a file, or random")
+    invert.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), help="of a network's products (tf32)")
     invert.add_argument("--restarts", type=int, help="reconstructions per picture (1)")
     invert.add_argument("--steps", type=int, help="gradient steps (the recipe's)")
     invert.add_argument("--recipe", choices=("fast", "paper"), help="fast (default) or the paper's")
@@ -145,7 +146,7 @@ def _invert(options: argparse.Namespace) -> None:
     config.images, config.features = tuple(options.photos), tuple(options.features)
     config.representations = (options.representation,)
     config.layers = (options.layer,) if options.layer else ()
-    for field in ("restarts", "steps", "recipe", "size", "seed", "stretch", "features_layout", "weights"):
+    for field in ("restarts", "steps", "recipe", "size", "seed", "stretch", "features_layout", "weights", "precision"):
         if getattr(options, field) is not None:
             config[field] = getattr(options, field)
     if options.lambda_tv is not None:

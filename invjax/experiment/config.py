@@ -142,6 +142,9 @@ def _check(config: ConfigDict) -> None:
             nets.get(name).until(*parse_layers(layer))
     if config.weights and not set(config.representations) & set(nets.names()):
         raise UserError(f"config.weights: {', '.join(config.representations)} has no weights, got '{config.weights}'")
+    _need(config.precision in nets.PRECISIONS, config, "precision", f"one of {', '.join(nets.PRECISIONS)}")
+    if config.precision == "bfloat16" and not set(config.representations) & set(nets.names()):
+        raise UserError(f"config.precision: {', '.join(config.representations)} is computed in float32, got 'bfloat16'")
     _need(0 <= config.weights_seed < 2**32, config, "weights_seed", "a whole number from 0 to 2³²−1")
     _need(config.recipe in RECIPES, config, "recipe", f"one of {', '.join(RECIPES)}")
     _need(config.recipe != "hoggles" or config.hoggles, config, "hoggles", "a file of `invjax hoggles train`")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from invjax.errors import UserError, suggestion
 from invjax.nets.alexnet import alexnet, alexnet_owt, caffenet, vgg_m
-from invjax.nets.network import Layer, Network
+from invjax.nets.network import PRECISIONS, Layer, Network
 from invjax.nets.squeezenet import squeezenet
 from invjax.nets.vgg import vgg16, vgg19
 
-__all__ = ["Layer", "Network", "factory", "get", "names"]
+__all__ = ["PRECISIONS", "Layer", "Network", "factory", "get", "names"]
 
 # A new network is one table in its own file, and its name here.
 _FACTORIES: dict[str, Callable[[], Network]] = {

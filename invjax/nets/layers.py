@@ -1,6 +1,7 @@
 """Kinds of layers: small Flax modules on a batch of features [N, H, W, C].
 
-A layer's `geometry` is how far it sees: window, stride and padding in positions of its input.
+A layer's `geometry` is how far it sees: window, stride and padding in positions of its input. Layers compute in the
+type of what they are given, float32 or bfloat16; those that multiply have a `precision` for products of float32.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 
 from invjax.nets import ops
 from invjax.types import Array
@@ -37,6 +39,7 @@ class Conv(nn.Module):
     stride: int = 1
     pad: int = 0
     groups: int = 1
+    precision: lax.Precision = ops.EXACT
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -44,8 +47,9 @@ class Conv(nn.Module):
         shape = (self.window, self.window, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        prepared: tuple[ops.Prepared, ...] = self.get_variable("prepared", "kernels") or self.prepare(kernel)
-        return ops.conv(x, prepared, self.window, self.stride, self.pad) + bias
+        ready: tuple[ops.Prepared, ...] | None = self.get_variable("prepared", "kernels")
+        prepared = ready or self.prepare(kernel.astype(x.dtype))
+        return ops.conv(x, prepared, self.window, self.stride, self.pad, self.precision) + bias.astype(x.dtype)
 
     def prepare(self, kernel: Array) -> tuple[ops.Prepared, ...]:
         """See `ops.prepare`."""
@@ -60,13 +64,15 @@ class Dense(nn.Module):
     """A fully connected layer with bias, on everything flattened as [H, W, C]."""
 
     features: int
+    precision: lax.Precision = ops.EXACT
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[N, …] → [N, features]."""
         kernel = self.param("kernel", nn.initializers.he_normal(), (math.prod(x.shape[1:]), self.features))
-        prepared: ops.Prepared = self.get_variable("prepared", "kernels") or self.prepare(kernel)
-        return ops.dense(x, prepared) + self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        prepared: ops.Prepared = self.get_variable("prepared", "kernels") or self.prepare(kernel.astype(x.dtype))
+        return ops.dense(x, prepared, self.precision) + bias.astype(x.dtype)
 
     def prepare(self, kernel: Array) -> ops.Prepared:
         """See `ops.prepare_dense`."""
@@ -110,10 +116,11 @@ class LocalResponse(nn.Module):
     size: int = 5
     alpha: float = 1e-4
     k: float = 1.0
+    precision: lax.Precision = ops.EXACT
 
     def __call__(self, x: Array) -> Array:
         """Same shape."""
-        return ops.local_response(x, self.size, self.alpha, self.k)
+        return ops.local_response(x, self.size, self.alpha, self.k, self.precision)
 
 
 class Dropout(nn.Module):

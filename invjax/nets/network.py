@@ -15,12 +15,18 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from invjax.errors import UserError, suggestion
 from invjax.nets.layers import Conv, Dense, Geometry, GlobalAverage
 from invjax.types import Array, InputSpec
 
 PICTURE = "picture"  # what the first layer reads
+PRECISIONS = {  # by name: what features inside a network and its kernels are, and how float32 is multiplied
+    "float32": (jnp.float32, lax.Precision.HIGHEST),
+    "tf32": (jnp.float32, lax.Precision.HIGH),  # TF32 on NVIDIA, as good on a TPU; a CPU has nothing less than float32
+    "bfloat16": (jnp.bfloat16, lax.Precision.HIGH),
+}
 
 
 class Placement(NamedTuple):
@@ -74,19 +80,23 @@ class Network(nn.Module):
         layers: all its layers, each after those it reads.
         input: what it wants to be shown.
         outputs: names of the layers wanted; none: the last one.
+        precision: of its products, a name of PRECISIONS; pictures, outputs and their gradients are float32 in any case.
     """
 
     layers: tuple[Layer, ...]
     input: InputSpec
     outputs: tuple[str, ...] = ()
+    precision: str = "tf32"
 
     @nn.compact
     def __call__(self, images: Array) -> dict[str, Array]:
         """Features of `outputs` by name, of a batch of images float32 [N, H, W, C]."""
-        values = {PICTURE: images}
+        kind, products = PRECISIONS[self.precision]
+        values = {PICTURE: images.astype(kind)}
         for layer in self.needed():
-            values[layer.name] = layer.op.copy(name=layer.name)(*(values[name] for name in layer.of))
-        return {name: values[name] for name in self.ends()}
+            options: dict[str, Any] = {"precision": products} if hasattr(layer.op, "precision") else {}
+            values[layer.name] = layer.op.copy(name=layer.name, **options)(*(values[name] for name in layer.of))
+        return {name: values[name].astype(jnp.float32) for name in self.ends()}
 
     def ends(self) -> tuple[str, ...]:
         """Names of the layers wanted."""
@@ -139,9 +149,10 @@ class Network(nn.Module):
         Without the collection "prepared", kernels are prepared at every call, with gradients through them.
         """
         layers = {layer.name: layer.op for layer in self.needed() if isinstance(layer.op, (Conv, Dense))}
+        kernels = {name: params[name]["kernel"].astype(PRECISIONS[self.precision][0]) for name in layers}
         return {
             "params": {name: params[name] for name in layers},
-            "prepared": {name: {"kernels": op.prepare(params[name]["kernel"])} for name, op in layers.items()},
+            "prepared": {name: {"kernels": op.prepare(kernels[name])} for name, op in layers.items()},
         }
 
     def has_dense(self) -> bool:

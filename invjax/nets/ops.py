@@ -3,6 +3,9 @@
 XLA's own gradients of strided and grouped convolutions, of max pooling and of local response normalisation are several
 times slower on a CPU than the forward pass; inversion needs the gradient with respect to the input at every step, so
 they are written out here (docs/performance.md). Gradients with respect to weights are XLA's.
+
+Features may be float32 or bfloat16, as the kernels they meet; `precision` is that of products of float32. It is an
+argument of every product, since gradients are traced later, outside any `jax.default_matmul_precision`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from invjax.nets import winograd
 from invjax.types import Array
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+EXACT = lax.Precision.HIGHEST
 
 
 class Kernel(NamedTuple):
@@ -41,7 +45,7 @@ def prepare(kernel: Array, stride: int = 1, groups: int = 1) -> tuple[Prepared, 
     """What `conv` computes with: done once, it costs nothing in a step.
 
     Args:
-        kernel: float32 [h, w, I / groups, O].
+        kernel: [h, w, I / groups, O].
         stride, groups: of the convolution.
 
     Returns:
@@ -53,29 +57,40 @@ def prepare(kernel: Array, stride: int = 1, groups: int = 1) -> tuple[Prepared, 
 
 
 def _kernel(plain: Array) -> Kernel:
-    transform = jax.default_backend() == "cpu" and winograd.worthwhile(plain.shape)
+    # bfloat16 would not survive the sums
+    transform = jax.default_backend() == "cpu" and plain.dtype == jnp.float32 and winograd.worthwhile(plain.shape)
     return Kernel(plain, winograd.transform(plain) if transform else None)
 
 
-def conv(x: Array, prepared: tuple[Prepared, ...], window: int, stride: int = 1, pad: int = 0) -> Array:
+def conv(
+    x: Array,
+    prepared: tuple[Prepared, ...],
+    window: int,
+    stride: int = 1,
+    pad: int = 0,
+    precision: lax.Precision = EXACT,
+) -> Array:
     """Cross-correlation with zeros around the picture, as every deep-learning library calls a convolution.
 
     Args:
-        x: float32 [N, H, W, I].
+        x: [N, H, W, I].
         prepared: of `prepare(kernel, stride, groups)`; input and output channels are cut in as many parts, each sees
             only its own.
         window: side of the kernel.
         stride: between two positions, both ways.
         pad: zeros on each side.
+        precision: of the products, also of the gradient's.
 
     Returns:
-        float32 [N, (H + 2 pad − window) // stride + 1, …, O].
+        [N, (H + 2 pad − window) // stride + 1, …, O].
     """
     inputs = jnp.split(x, len(prepared), -1)
     if stride > 1:
         inputs, pad = [blocks(part, window, stride, pad) for part in inputs], 0
     turned_pad = -(-window // stride) - 1 - pad
-    outputs = [_correlate(part, *kernels, pad, turned_pad) for part, kernels in zip(inputs, prepared, strict=True)]
+    outputs = [
+        _correlate(part, *kernels, pad, turned_pad, precision) for part, kernels in zip(inputs, prepared, strict=True)
+    ]
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, -1)
 
 
@@ -96,31 +111,37 @@ def blocks(x: Array, window: int, stride: int, pad: int) -> Array:
 
 
 def block_kernel(kernel: Array, stride: int) -> Array:
-    """The kernel of the same convolution over `blocks`: float32 [⌈h/s⌉, ⌈w/s⌉, s² I, O]."""
+    """The kernel of the same convolution over `blocks`: [⌈h/s⌉, ⌈w/s⌉, s² I, O]."""
     h, w, i, o = kernel.shape
     kernel = jnp.pad(kernel, ((0, -h % stride), (0, -w % stride), (0, 0), (0, 0)))
     h, w = kernel.shape[0] // stride, kernel.shape[1] // stride
     return kernel.reshape(h, stride, w, stride, i, o).transpose(0, 2, 1, 3, 4, 5).reshape(h, w, -1, o)
 
 
-def _plain(x: Array, kernel: Kernel, pad: int) -> Array:
+def _plain(x: Array, kernel: Kernel, pad: int, precision: lax.Precision) -> Array:
     if kernel.transformed is not None and pad >= 0 and math.prod(x.shape[1:3]) <= winograd.MOST_POSITIONS:
-        return winograd.correlate(x, kernel.transformed, pad)
-    return lax.conv_general_dilated(x, kernel.plain, (1, 1), ((pad, pad), (pad, pad)), dimension_numbers=LAYOUT)
+        return winograd.correlate(x, kernel.transformed, pad, precision)
+    pads = ((pad, pad), (pad, pad))
+    return lax.conv_general_dilated(x, kernel.plain, (1, 1), pads, dimension_numbers=LAYOUT, precision=precision)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _correlate(x: Array, kernel: Kernel, turned: Kernel, pad: int, turned_pad: int) -> Array:
-    return _plain(x, kernel, pad)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _correlate(x: Array, kernel: Kernel, turned: Kernel, pad: int, turned_pad: int, precision: lax.Precision) -> Array:
+    return _plain(x, kernel, pad, precision)
 
 
-def _correlate_forward(x: Any, kernel: Any, turned: Any, pad: int, turned_pad: int) -> tuple[Array, Any]:
-    return _plain(x.value, _values(kernel), pad), _kept(x, kernel, turned)
+def _correlate_forward(
+    x: Any, kernel: Any, turned: Any, pad: int, turned_pad: int, precision: lax.Precision
+) -> tuple[Array, Any]:
+    return _plain(x.value, _values(kernel), pad, precision), _kept(x, kernel, turned)
 
 
-def _correlate_backward(pad: int, turned_pad: int, saved: Any, g: Array) -> tuple[Array, Any, None]:
+def _correlate_backward(
+    pad: int, turned_pad: int, precision: lax.Precision, saved: Any, g: Array
+) -> tuple[Array, Any, None]:
     turned, for_kernel = saved
-    return _plain(g, turned, turned_pad), _to_kernel(functools.partial(_plain, pad=pad), for_kernel, g), None
+    product = functools.partial(_plain, pad=pad, precision=precision)
+    return _plain(g, turned, turned_pad, precision), _to_kernel(product, for_kernel, g), None
 
 
 _correlate.defvjp(_correlate_forward, _correlate_backward, symbolic_zeros=True)
@@ -152,7 +173,7 @@ def prepare_dense(kernel: Array) -> Prepared:
     XLA packs a plain matrix first, which takes several times as long as reading it.
 
     Args:
-        kernel: float32 [in, out].
+        kernel: [in, out].
 
     Returns:
         The kernel as [parts, out, in / parts], and the turned one as [parts, in, out / parts].
@@ -161,28 +182,30 @@ def prepare_dense(kernel: Array) -> Prepared:
     return Prepared(*(matrix.reshape(len(matrix), parts, -1).swapaxes(0, 1) for matrix in (kernel.T, kernel)))
 
 
-def dense(x: Array, prepared: Prepared) -> Array:
+def dense(x: Array, prepared: Prepared, precision: lax.Precision = EXACT) -> Array:
     """A fully connected layer without bias: [N, …] flattened, times the kernel of `prepare_dense`."""
-    return _product(x.reshape(len(x), -1), *prepared)
+    return _product(x.reshape(len(x), -1), *prepared, precision)
 
 
-def _rows(x: Array, kernel: Array) -> Array:
+def _rows(x: Array, kernel: Array, precision: lax.Precision) -> Array:
     parts, _, size = kernel.shape
-    return lax.dot_general(kernel, x.reshape(-1, parts, size), (((2,), (2,)), ((0,), (1,)))).sum(0).T
+    along = (((2,), (2,)), ((0,), (1,)))
+    return lax.dot_general(kernel, x.reshape(-1, parts, size), along, precision=precision).sum(0).T
 
 
-@jax.custom_vjp
-def _product(x: Array, kernel: Array, turned: Array) -> Array:
-    return _rows(x, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _product(x: Array, kernel: Array, turned: Array, precision: lax.Precision) -> Array:
+    return _rows(x, kernel, precision)
 
 
-def _product_forward(x: Any, kernel: Any, turned: Any) -> tuple[Array, Any]:
-    return _rows(x.value, kernel.value), _kept(x, kernel, turned)
+def _product_forward(x: Any, kernel: Any, turned: Any, precision: lax.Precision) -> tuple[Array, Any]:
+    return _rows(x.value, kernel.value, precision), _kept(x, kernel, turned)
 
 
-def _product_backward(saved: Any, g: Array) -> tuple[Array, Any, None]:
+def _product_backward(precision: lax.Precision, saved: Any, g: Array) -> tuple[Array, Any, None]:
     turned, for_kernel = saved
-    return _rows(g, turned), _to_kernel(_rows, for_kernel, g), None
+    product = functools.partial(_rows, precision=precision)
+    return product(g, turned), _to_kernel(product, for_kernel, g), None
 
 
 _product.defvjp(_product_forward, _product_backward, symbolic_zeros=True)
@@ -198,11 +221,11 @@ def max_pool(x: Array, window: int, stride: int) -> Array:
     """The greatest value of each window, Caffe's positions; the gradient goes to the first maximum, row by row.
 
     Args:
-        x: float32 [N, H, W, C].
+        x: [N, H, W, C].
         window, stride: in positions.
 
     Returns:
-        float32 [N, pooled(H), pooled(W), C].
+        [N, pooled(H), pooled(W), C].
     """
     # along rows first, so that of equal maxima the first in reading order is taken, as Caffe does
     return _max_along(_max_along(x, 2, window, stride), 1, window, stride)
@@ -265,33 +288,39 @@ def average_pool(x: Array) -> Array:
     return jnp.mean(x, (1, 2), keepdims=True)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def local_response(x: Array, size: int, alpha: float, k: float) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def local_response(x: Array, size: int, alpha: float, k: float, precision: lax.Precision = EXACT) -> Array:
     """Local response normalisation across channels: x · (k + α/n Σ x²)^−¾ over the n channels around each.
 
     Args:
-        x: float32 [..., C].
+        x: [..., C]; what is bfloat16 is normalised in float32, and rounded.
         size: n, odd.
         alpha, k: Caffe's; α is divided by n. Its β is ¾, as in every network that has such layers.
+        precision: of the sums, which are products with a band.
 
     Returns:
-        float32 [..., C].
+        [..., C].
 
     Source: Krizhevsky et al. 2012, section 3.3; Caffe's LRNLayer.
     """
-    return _local_response_forward(x, size, alpha, k)[0]
+    return _local_response_forward(x, size, alpha, k, precision)[0]
 
 
-def _local_response_forward(x: Array, size: int, alpha: float, k: float) -> tuple[Array, tuple[Array, Array]]:
-    scale = k + (x * x) @ _band(x.shape[-1], size, alpha / size)
-    return x * _power(scale), (x, scale)
+def _local_response_forward(
+    x: Array, size: int, alpha: float, k: float, precision: lax.Precision
+) -> tuple[Array, tuple[Array, Array]]:
+    wide = x.astype(jnp.float32)
+    scale = k + jnp.matmul(wide * wide, _band(x.shape[-1], size, alpha / size), precision=precision)
+    return (wide * _power(scale)).astype(x.dtype), (x, scale)
 
 
-def _local_response_backward(size: int, alpha: float, k: float, saved: tuple[Array, Array], g: Array) -> tuple[Array]:
-    x, scale = saved
-    power = _power(scale)
-    spread = (g * x * power / scale) @ _band(x.shape[-1], size, alpha / size)
-    return (g * power - 1.5 * x * spread,)
+def _local_response_backward(
+    size: int, alpha: float, k: float, precision: lax.Precision, saved: tuple[Array, Array], g: Array
+) -> tuple[Array]:
+    (x, scale), dtype = saved, g.dtype
+    x, g, power = x.astype(jnp.float32), g.astype(jnp.float32), _power(scale)
+    spread = jnp.matmul(g * x * power / scale, _band(x.shape[-1], size, alpha / size), precision=precision)
+    return ((g * power - 1.5 * x * spread).astype(dtype),)
 
 
 local_response.defvjp(_local_response_forward, _local_response_backward)

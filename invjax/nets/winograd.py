@@ -34,13 +34,14 @@ def transform(kernel: Array) -> Array:
     return jnp.einsum("ia,jb,abco->ijco", KERNEL, KERNEL, kernel, precision="highest").reshape(16, *kernel.shape[2:])
 
 
-def correlate(x: Array, transformed: Array, pad: int) -> Array:
+def correlate(x: Array, transformed: Array, pad: int, precision: lax.Precision = lax.Precision.HIGHEST) -> Array:
     """The correlation with a 3×3 kernel.
 
     Args:
         x: float32 [N, H, W, I].
         transformed: the kernel, of `transform`.
         pad: zeros on each side.
+        precision: of the products.
 
     Returns:
         float32 [N, H + 2 pad − 2, W + 2 pad − 2, O].
@@ -53,7 +54,7 @@ def correlate(x: Array, transformed: Array, pad: int) -> Array:
     rows = _inputs([x[:, i : i + 2 * down - 1 : 2] for i in range(4)])
     tiles = [tile for row in rows for tile in _inputs([row[:, :, j : j + 2 * across - 1 : 2] for j in range(4)])]
     stacked = jnp.stack([tile.reshape(-1, channels) for tile in tiles])
-    products = lax.dot_general(stacked, transformed, (((2,), (1,)), ((0,), (0,))))
+    products = lax.dot_general(stacked, transformed, (((2,), (1,)), ((0,), (0,))), precision=precision)
     products = products.reshape(4, 4, n, down, across, -1)
     outputs = [_outputs(list(row)) for row in zip(*(_outputs(list(products[:, j])) for j in range(4)), strict=True)]
     y = jnp.stack([jnp.stack(row, 3) for row in outputs], 2)

@@ -34,7 +34,7 @@ class NetworkFeature:
         return self.network.operations()
 
 
-def network(name: str, layer: Layers = "", weights: str = "", seed: int = 0) -> Representation:
+def network(name: str, layer: Layers = "", weights: str = "", seed: int = 0, precision: str = "tf32") -> Representation:
     """One or more layers of a network.
 
     Args:
@@ -44,11 +44,13 @@ def network(name: str, layer: Layers = "", weights: str = "", seed: int = 0) -> 
         weights: "" (those of the network's name that were fetched or imported), a name of the catalog, a file, or
             "random".
         seed: of random weights.
+        precision: of the network's products, "float32", "tf32" (the same on a CPU) or "bfloat16": features inside and
+            kernels too. Φ is what is computed so: features, errors and gradients follow it.
 
     Raises:
-        UserError: no such layer, or no such weights.
+        UserError: no such layer, no such weights, or no such precision.
     """
-    return networks(name, [layer], weights, seed)[0]
+    return networks(name, [layer], weights, seed, precision)[0]
 
 
 def layer_of(name: str) -> Callable[..., Representation]:
@@ -58,11 +60,15 @@ def layer_of(name: str) -> Callable[..., Representation]:
     return factory
 
 
-def networks(name: str, layers: Sequence[Layers], weights: str = "", seed: int = 0) -> list[Representation]:
+def networks(
+    name: str, layers: Sequence[Layers], weights: str = "", seed: int = 0, precision: str = "tf32"
+) -> list[Representation]:
     """Several representations of one network that share the arrays of its weights; arguments as in `network`."""
     from invjax import weights as store  # readers of files, which other representations do not need
 
-    whole = nets.get(name)
+    if precision not in nets.PRECISIONS:
+        raise UserError(f"precision must be one of {', '.join(nets.PRECISIONS)}, got '{precision}'")
+    whole = nets.get(name).clone(precision=precision)
     chosen = [parse_layers(layer) or {whole.names()[-1]: 1.0} for layer in layers]
     union = whole.until(*dict.fromkeys(itertools.chain(*chosen)))
     loaded = store.load(union, weights, seed, only=union.weighted())
