@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -41,6 +42,8 @@ def changed(config, **fields):
         ({"layers": (1,)}, "config.layers must be names, as text"),
         ({"weights_seed": -1}, "config.weights_seed must be a whole number from 0"),
         ({"representations": ("hog",), "weights": "random"}, "config.weights: hog has no weights, got 'random'"),
+        ({"precision": "half"}, "config.precision must be one of float32, tf32, bfloat16, got 'half'"),
+        ({"representations": ("hog",), "precision": "bfloat16"}, "config.precision: hog is computed in float32, got"),
     ],
 )
 def test_a_mistake_is_one_clear_line(fields, message):
@@ -128,6 +131,30 @@ def test_other_random_weights_are_refused_in_the_same_folder(finished):
     config = changed(configs.default(), steps=3, weights="random", weights_seed=1, **fields)
     with pytest.raises(UserError, match=r"made by another config: weights_seed \(there 0, here 1\);"):
         run(config, out)
+
+
+def test_a_precision_belongs_to_the_run(finished, capsys):
+    """Runs of before there was a choice are those of the default."""
+    arguments, out = finished
+    file = out / "config.json"
+    recorded = json.loads(file.read_text())
+    assert recorded.pop("precision") == "tf32"
+    file.write_text(json.dumps(recorded))
+    assert cli.main(arguments) == 0
+    assert "nothing to compute" in capsys.readouterr().out
+    assert cli.main([*arguments, "--precision", "bfloat16"]) == 2
+    assert "made by another config: precision (there tf32, here bfloat16)" in capsys.readouterr().err
+
+
+def test_a_precision_reaches_the_network(finished):
+    arguments, _ = finished
+    config = changed(configs.default(), images=(arguments[1],), representations=("squeezenet", "hog"))
+    config = changed(config, weights="random", precision="bfloat16", size=64)
+    jobs = plan.make_jobs(config)
+    assert jobs[0].phi.apply.network.precision == "bfloat16"
+    config.sweep = {"precision": ("float32", "bfloat16")}
+    networks = [job.phi.apply.network for job in plan.make_jobs(changed(config, representations=("squeezenet",)))]
+    assert [network.precision for network in networks] == ["float32", "bfloat16"]
 
 
 def test_other_weights_of_the_same_name_are_other_fingerprints(finished):
