@@ -64,6 +64,13 @@ def devices() -> int:
     return jax.local_device_count()
 
 
+def rounded(size: int) -> int:
+    """Reconstructions that a batch is filled up to: a multiple of the devices, and where each has more than eight, of
+    eight times as many, so that batches of nearly the same size share a program."""
+    unit = devices() * (8 if not one_at_a_time() and size > 8 * devices() else 1)
+    return -(-size // unit) * unit
+
+
 def place(batch: Any) -> Any:
     """A batch where it will be computed.
 
@@ -71,13 +78,12 @@ def place(batch: Any) -> Any:
         batch: a pytree whose leaves have a leading axis [batch].
 
     Returns:
-        The same on one device; on several its parts on each, the last reconstruction repeated until all have as many.
+        The same, on several devices cut among them; the last reconstruction is repeated until there are `rounded` ones.
     """
-    if devices() == 1:
-        return batch
-    missing = -count(batch) % devices()
-    filled = jax.tree.map(lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * missing]), batch)
-    return jax.device_put(filled, NamedSharding(_mesh(), PartitionSpec(AXIS)))
+    missing = rounded(count(batch)) - count(batch)
+    if missing:
+        batch = jax.tree.map(lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * missing]), batch)
+    return batch if devices() == 1 else jax.device_put(batch, NamedSharding(_mesh(), PartitionSpec(AXIS)))
 
 
 def everywhere(phi: Any) -> Any:
@@ -110,9 +116,9 @@ def for_each(program: Program, phi: Any, *batches: Any) -> Any:
     Returns:
         Its results, leaves with the same leading axis.
     """
-    if _at_once():
-        return jitted(program, 1)(phi, *batches)
-    return _on_cores(jitted(program, None), None, phi, *batches)
+    if in_turns():
+        return _on_cores(jitted(program, None), None, phi, *batches)
+    return jitted(program, 1)(phi, *batches)
 
 
 def iterate(program: Program, steps: int, phi: Any, problems: Any, states: Any, together: int = 1) -> Any:
@@ -129,27 +135,54 @@ def iterate(program: Program, steps: int, phi: Any, problems: Any, states: Any, 
     Returns:
         The states.
     """
-    if _at_once():
-        return jitted(program.repeated(steps), together, donate=True)(phi, problems, states)
-    size = group_size(count(problems), together)
-    if (size or 1) < count(problems):
-        return _on_cores(jitted(program.repeated(steps), size, donate=True), size, phi, problems, states)
-    # a lone program: XLA runs the body of a loop on one core, and here all of them are free
-    step = jitted(program, size, donate=True)
+    total = count(problems)
+    function = chunk(program, steps, total, together)
+    if not in_turns():
+        return function(phi, problems, states)
+    size = group_size(total, together)
+    if not _lone(total, together):
+        return _on_cores(function, size, phi, problems, states)
     [(problem, state)] = _cut((problems, states), size)
     for _ in range(steps):
-        state = step(phi, problem, state)
-    return _join([jax.block_until_ready(state)], count(problems), size)
+        state = function(phi, problem, state)
+    return _join([jax.block_until_ready(state)], total, size)
 
 
-def group_size(size: int, together: int) -> int | None:
-    """Reconstructions of a batch of `size` that a core computes in one program; None: one, without a leading axis."""
-    return min(together, -(-size // CORES)) if together > 1 and size > 1 else None
+def chunk(program: Program, steps: int, total: int, together: int = 1) -> Any:
+    """The jitted function (phi, problems, states) that `iterate` calls for a batch of `total`; arguments as there."""
+    if not in_turns():
+        return jitted(program.repeated(steps), together, donate=True)
+    # XLA runs the body of a loop on one core; for a lone program all of them are free
+    return jitted(
+        program if _lone(total, together) else program.repeated(steps), group_size(total, together), donate=True
+    )
 
 
-def _at_once() -> bool:
-    """Whether a batch is one program."""
-    return devices() > 1 or not one_at_a_time()
+def shapes(phi: Any, total: int, one: tuple[Any, ...], together: int = 1) -> tuple[Any, ...]:
+    """Shapes of the arguments of `chunk`, for a batch of `total` times `one`, arrays or shapes without a batch axis."""
+    size = group_size(total, together) if in_turns() else rounded(total)
+    lead = () if size is None else (size,)
+
+    def shape(leaf: Any, lead: tuple[int, ...], *axes: str) -> jax.ShapeDtypeStruct:
+        sharding = NamedSharding(_mesh(), PartitionSpec(*axes)) if devices() > 1 else None
+        return jax.ShapeDtypeStruct((*lead, *leaf.shape), leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(lambda leaf: shape(leaf, ()), phi), *jax.tree.map(lambda leaf: shape(leaf, lead, AXIS), one)
+
+
+def _lone(total: int, together: int) -> bool:
+    """Whether a batch is a single program on a CPU."""
+    return (group_size(total, together) or 1) >= total
+
+
+def group_size(total: int, together: int) -> int | None:
+    """Reconstructions of a batch that a core computes in one program; None: one, without a leading axis."""
+    return min(together, -(-total // CORES)) if together > 1 and total > 1 else None
+
+
+def in_turns() -> bool:
+    """Whether a batch is computed one after the other by the cores of a CPU; else it is one program."""
+    return devices() == 1 and one_at_a_time()
 
 
 def jitted(program: Program, size: int | None, donate: bool = False) -> Any:

@@ -327,7 +327,7 @@ def invert(
         phi, image_shape, recipe, steps=steps, lambda_tv=lambda_tv, lambda_alpha=lambda_alpha, **overrides
     )
     problems = batch_of(target, [restart_key(key, restart) for restart in range(restarts)], weights)
-    size = memory.batch_size(method, phi, problems, image_shape) if batch_size is None else batch_size
+    size = batch_size or memory.batch_size(method, phi, problems, image_shape, restarts, min(every, steps)).size
     parts = []
     for batch in split(problems, size):
         [last] = collections.deque(solve(method, phi, batch, image_shape, steps, every), maxlen=1)

@@ -10,38 +10,98 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from invjax import batching
 from invjax.recipes import Method
 from invjax.types import Representation
 
 if TYPE_CHECKING:
     from invjax import inversion
 
-SHARE = 0.25  # of the device's memory that a batch may take: the estimate is rough
+SHARE, CPU_SHARE = 0.8, 0.5  # of the memory that a batch may take
+LARGEST, LARGEST_PER_CORE = 256, 16  # of a device or core: more are not faster, and are kept less often
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSize:
+    """How many reconstructions are computed at once, and in a line why."""
+
+    size: int
+    reason: str
 
 
 def batch_size(
-    method: Method, phi: Representation, problems: inversion.Problem, image_shape: tuple[int, int, int]
-) -> int:
-    """Reconstructions that fit into a quarter of the device's memory, ≥ 1.
+    method: Method,
+    phi: Representation,
+    problems: inversion.Problem,
+    image_shape: tuple[int, int, int],
+    wanted: int,
+    every: int,
+) -> BatchSize:
+    """Reconstructions that the memory of the devices holds at once, by what their compiled program needs.
+
+    The program is the one that will run, so that compiling it here is no work lost.
 
     Args:
         method: how they are found.
         phi: the representation.
-        problems: the batch, of which the first problem is looked at.
+        problems: a batch, of which only the shapes of one problem are looked at.
         image_shape: [H, W, C].
+        wanted: reconstructions there are, ≥ 1.
+        every: steps of a chunk.
+
+    Returns:
+        A size from 1 to `wanted`, and the reason.
     """
-    return max(1, int(SHARE * device_memory() / bytes_per_reconstruction(method, phi, problems, image_shape)))
+    budget = (CPU_SHARE if batching.one_at_a_time() else SHARE) * device_memory()
+    size, small = largest(wanted), False
+    while (need := _need(method, phi, problems, image_shape, size, every)) > budget and size > 1:
+        size, small = max(1, min(size - 1, int(size * budget / need) if need < math.inf else size // 2)), True
+    size = math.ceil(wanted / math.ceil(wanted / size))  # the last batch is not much smaller than the others
+    where = "memory" if batching.one_at_a_time() else "memory of each device"
+    why = "all there are" if size == wanted else "more do not fit" if small else "more are not faster"
+    text = f"batches of {size}, {why}: they need {_readable(need)} of {_readable(budget)} {where} to spend"
+    return BatchSize(size, text)
 
 
-def bytes_per_reconstruction(
-    method: Method, phi: Representation, problems: inversion.Problem, image_shape: tuple[int, int, int]
-) -> int:
-    """Bytes that one step reads and writes before any fusion or reuse: an upper bound on what it needs at once.
+def largest(wanted: int) -> int:
+    """Reconstructions of which a batch is as fast as any, whatever they need; at most `wanted`."""
+    return min(wanted, LARGEST_PER_CORE * batching.CORES if batching.in_turns() else LARGEST * batching.devices())
 
-    Arguments as in `batch_size`.
-    """
-    step = costs(method, phi, problems, image_shape)
-    return int(max(step.bytes - step.shared, step.bytes / 8)) if step else device_memory()
+
+def _need(
+    method: Method,
+    phi: Representation,
+    problems: inversion.Problem,
+    image_shape: tuple[int, int, int],
+    size: int,
+    every: int,
+) -> float:
+    """Bytes that a chunk of steps of a batch needs on each device; infinite where it does not even compile for that."""
+    from invjax import inversion  # which itself asks for batch sizes
+
+    problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
+    state = jax.eval_shape(lambda problem: inversion.start(method, problem, image_shape), problem)
+    try:
+        chunk = batching.chunk(batching.Program(inversion.step, (method,)), every, size, phi.together)
+        program = batching.executable(chunk, *batching.shapes(phi, size, (problem, state), phi.together))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return math.inf
+        raise
+    memory: Any = program.memory_analysis()
+    working = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    if not batching.in_turns():
+        return working + memory.argument_size_in_bytes
+    # the batch, the parts that it is cut into, and as many of them at work as there are cores
+    return _bytes(phi) + 2 * size * _bytes((problem, state)) + batching.CORES * working
+
+
+def _bytes(arrays: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(arrays))
+
+
+def _readable(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,13 +149,12 @@ def _costs(
     counted = program.cost_analysis()
     if not counted:
         return None
-    shared = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(phi))
-    return Costs(counted["flops"], counted["bytes accessed"], shared, program.as_text().count("\n"))
+    return Costs(counted["flops"], counted["bytes accessed"], _bytes(phi), program.as_text().count("\n"))
 
 
 def device_memory() -> int:
-    """Bytes of memory of the default device."""
-    stats = jax.devices()[0].memory_stats()
+    """Bytes of memory of a device of this process; of a CPU that pretends to be several, its share."""
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // batching.devices()

@@ -3,7 +3,7 @@ import dataclasses
 import jax
 import pytest
 
-from invjax import inversion, memory, recipes
+from invjax import batching, inversion, memory, recipes
 from invjax.representations import get
 from invjax.types import Representation
 
@@ -17,36 +17,98 @@ def arguments(side, phi=None, restarts=1):
     return method, phi, inversion.batch_of(target, keys, weights), shape
 
 
-def test_a_picture_of_four_times_the_area_needs_four_times_the_memory():
-    small, large = (memory.bytes_per_reconstruction(*arguments(side)) for side in (64, 128))
-    assert large == pytest.approx(4 * small, rel=0.15)
+WAYS = pytest.mark.parametrize("in_turns", [True, False], ids=["cores", "at once"])
 
 
-def test_the_estimate_is_of_one_reconstruction():
-    one, three = (memory.bytes_per_reconstruction(*arguments(32, restarts=restarts)) for restarts in (1, 3))
-    assert one == three
+@pytest.fixture
+def device(monkeypatch):
+    """Sets the memory of the device, and whether it computes one reconstruction at a time, on two cores."""
+
+    def pretend(memory_bytes, in_turns):
+        monkeypatch.setattr(memory, "device_memory", lambda: memory_bytes)
+        monkeypatch.setattr(batching, "one_at_a_time", lambda: in_turns)
+        monkeypatch.setattr(batching, "CORES", 2)
+
+    return pretend
 
 
-@pytest.mark.parametrize("name", ["hog", "dsift"])
-def test_the_estimate_is_more_than_what_is_needed_at_once(name):
-    method, phi, problems, shape = arguments(64, get(name))
-    problem = jax.tree.map(lambda leaf: leaf[0], problems)
-    state = inversion.start(method, problem, shape)
-    step = jax.jit(lambda problem, state: inversion.step(method, phi, problem, state))
-    needed = step.lower(problem, state).compile().memory_analysis()
-    estimate = memory.bytes_per_reconstruction(method, phi, problems, shape)
-    assert needed.temp_size_in_bytes + needed.output_size_in_bytes < estimate
+def need(size, in_turns):
+    """Bytes of a batch, by the program compiled for the batch or for one of it, without `memory`."""
+    method, phi, problems, shape = arguments(32, restarts=size)
+    states = jax.vmap(lambda problem: inversion.start(method, problem, shape))(problems)
+    batch = problems, states
+
+    def chunk(problem, state):
+        def step(state, _):
+            return inversion.step(method, phi, problem, state), None
+
+        return jax.lax.scan(step, state, length=5)[0]
+
+    part = jax.tree.map(lambda leaf: leaf[0], batch) if in_turns else batch
+    function = chunk if in_turns else jax.vmap(chunk)
+    found = jax.jit(function, donate_argnums=1).lower(*part).compile().memory_analysis()
+    working = found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+    if not in_turns:
+        return working + found.argument_size_in_bytes
+    return 2 * working + 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
 
 
-def test_batches_take_a_quarter_of_the_memory(monkeypatch):
-    one = memory.bytes_per_reconstruction(*arguments(32))
-    monkeypatch.setattr(memory, "device_memory", lambda: 4 * 7 * one + 100)
-    assert memory.batch_size(*arguments(32)) == 7
+@WAYS
+@pytest.mark.parametrize("fits", [3, 6])
+def test_what_is_chosen_fits_and_more_would_not(device, in_turns, fits):
+    share = memory.CPU_SHARE if in_turns else memory.SHARE
+    device((need(fits, in_turns) + need(fits + 1, in_turns)) / 2 / share, in_turns)
+    found = memory.batch_size(*arguments(32), wanted=1000, every=5)
+    # programs are not quite linear in the batch: one less is fine, one more never
+    assert fits - 1 <= found.size <= fits
+    assert f"batches of {found.size}, more do not fit: they need" in found.reason
 
 
-def test_at_least_one_reconstruction_at_once(monkeypatch):
-    monkeypatch.setattr(memory, "device_memory", lambda: 1000)
-    assert memory.batch_size(*arguments(32)) == 1
+@WAYS
+def test_at_least_one_reconstruction_at_once(device, in_turns):
+    device(1000, in_turns)
+    assert memory.batch_size(*arguments(32), wanted=9, every=5).size == 1
+
+
+@WAYS
+def test_not_more_than_there_are(device, in_turns):
+    device(1e10, in_turns)
+    found = memory.batch_size(*arguments(32), wanted=7, every=5)
+    assert found.size == 7 and "all there are" in found.reason
+
+
+def test_not_more_than_what_is_fast_and_all_batches_alike(device):
+    device(1e12, True)
+    found = memory.batch_size(*arguments(32), wanted=70, every=5)
+    assert found.size == 24 and "more are not faster" in found.reason  # 24 + 24 + 22, not 32 + 32 + 6
+
+
+def test_a_program_that_does_not_even_compile_is_halved(device, monkeypatch):
+    device(1e12, False)
+    compile_, sizes = batching.executable, []
+
+    def small_only(function, phi, problems, states):
+        sizes.append(batching.count(problems))
+        if sizes[-1] > 20:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return compile_(function, phi, problems, states)
+
+    monkeypatch.setattr(batching, "executable", small_only)
+    assert memory.batch_size(*arguments(32), wanted=60, every=5).size == 15
+    assert sizes == [64, 32, 16]
+
+
+def test_what_was_measured_is_what_runs(device, monkeypatch):
+    """No second compilation when the batch is computed."""
+    device(1e10, True)
+    method, phi, problems, shape = arguments(34, restarts=3)
+    traced, step = [], inversion.step
+    monkeypatch.setattr(inversion, "step", lambda *rest: traced.append(0) or step(*rest))
+    memory.batch_size(method, phi, problems, shape, wanted=3, every=5)
+    before = len(traced)
+    states = inversion.batched_start(method, phi, problems, shape)
+    inversion.advance(method, phi, problems, states, 5)
+    assert len(traced) == before > 0
 
 
 def test_device_memory_is_plausible():

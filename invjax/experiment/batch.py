@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from invjax import batching, inversion, losses, memory
 from invjax.experiment import movie
@@ -59,23 +60,26 @@ class Solved:
     frames: np.ndarray | None
 
 
-def batch_size(
-    job: Job, rows: Sequence[Reconstruction], targets: Targets, wanted: int | None = None, film: bool = False
-) -> int:
-    """Reconstructions of a job to be computed at once.
+def batch_size(job: Job, rows: Sequence[Reconstruction], config: ConfigDict) -> memory.BatchSize:
+    """Reconstructions of a job to be computed at once, and why: so many as the config says, or as fit into memory.
 
     Args:
         job: what they belong to.
         rows: some of them, at least one.
-        targets: features of the job's shapes.
-        wanted: by the config; None: as many as fit into memory.
-        film: whether frames are kept for a movie, which are a lot.
+        config: of the run.
     """
-    size = wanted
-    if size is None and job.dictionary is None:
-        size = memory.batch_size(job.method, job.phi, job.problems(rows[:1], targets), job.image_shape)
-    size = size or len(job.rows)
-    return min(size, MOVIE_BATCH) if film else size
+    if config.batch_size or config.movie or job.dictionary is not None:
+        size = largest(rows, config)
+        return memory.BatchSize(size, f"batches of {size}, as config.{'movie' if config.movie else 'batch_size'} asks for")
+    every = min(config.every, job.steps)
+    blank = job.problems(rows[:1], job.blank())
+    return memory.batch_size(job.method, job.phi, blank, job.image_shape, len(rows), every)
+
+
+def largest(rows: Sequence[Reconstruction], config: ConfigDict) -> int:
+    """Reconstructions that would be computed at once if memory had no end; what `batch_size` finds is at most that."""
+    size = config.batch_size or memory.largest(len(rows))
+    return min(size, MOVIE_BATCH) if config.movie else size
 
 
 class Descent:

@@ -1,0 +1,113 @@
+"""A batch on several devices is the batch on one: CPUs that pretend to be 2 and 8 devices, in processes of their own."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from invjax import InputSpec, inversion, recipes, representations
+from invjax.nets import Network
+from invjax.nets.layers import Conv, Dense, LocalResponse, Relu
+from invjax.nets.network import chain
+from invjax.representations.networks import build
+
+from .conftest import blobs
+
+STEPS, RESTARTS = 18, 5  # no multiple of the devices
+PROGRAM = """
+import sys
+import jax
+import numpy as np
+from invjax import batching
+from tests import test_devices
+
+count, way, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+assert jax.local_device_count() == batching.devices() == count
+if way == "vmap":  # as accelerators do
+    batching.one_at_a_time = lambda: False
+np.savez(out, **{f"{name}/{key}": value for name in test_devices.CASES for key, value in test_devices.solved(name).items()})
+"""
+
+
+def hog():
+    """A representation without weights, and a picture."""
+    return representations.get("hog"), blobs(33)[..., None].astype(np.float32) - 128
+
+
+def network():
+    """One with a fully connected layer, of which a CPU computes several reconstructions in one program."""
+    picture = np.stack([blobs(12, seed) for seed in range(3)], -1).astype(np.float32) - 128
+    layers = chain(("conv", Conv(8, 5, stride=2)), ("relu", Relu()), ("norm", LocalResponse()), ("fc", Dense(6)))
+    table = Network(layers, InputSpec(3, (128.0,) * 3, size=12))
+    return build(table, table.prepare(table.init(jax.random.key(1), picture[None])["params"])), picture
+
+
+CASES = {"hog": hog, "network": network}
+
+
+def problem_of(name):
+    """(method, phi, problems, image_shape)."""
+    phi, image = CASES[name]()
+    method, weights, _ = recipes.prepare(phi, image.shape, "paper", steps=STEPS)
+    keys = [inversion.restart_key(jax.random.key(0), restart) for restart in range(RESTARTS)]
+    target = jax.jit(lambda phi, image: phi(image))(phi, image)
+    return method, phi, inversion.batch_of(target, keys, weights), image.shape
+
+
+def solved(name):
+    """The results, and where the descent stood in the middle."""
+    method, phi, problems, shape = problem_of(name)
+    for progress in inversion.solve(method, phi, problems, shape, STEPS, every=9):
+        if progress.step == 9:
+            leaves = jax.tree.leaves(inversion.detached(progress).states)
+            middle = {f"state {i}": leaf for i, leaf in enumerate(leaves)}
+            middle |= {f"history {term}": values for term, values in progress.history.items()}
+    return middle | results(inversion.finish(method, phi, problems, progress))
+
+
+def results(found):
+    """What is compared."""
+    return {
+        "images": found.images,
+        "error": found.relative_error,
+        "total": found.history["total"],
+        "status": found.status,
+    }
+
+
+def resumed(name, saved):
+    """The results of going on, on this device, from where another process stood."""
+    method, phi, problems, shape = problem_of(name)
+    leaves = [saved[f"{name}/state {i}"] for i in range(sum(key.startswith(f"{name}/state") for key in saved))]
+    states = jax.tree.unflatten(inversion.state_structure(method, shape), leaves)
+    history = {key.rpartition(" ")[2]: saved[key] for key in saved if key.startswith(f"{name}/history")}
+    *_, last = inversion.solve(method, phi, problems, shape, STEPS, 9, inversion.Progress(states, 9, history))
+    return results(inversion.finish(method, phi, problems, last))
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The results on one device."""
+    return {name: solved(name) for name in CASES}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count, way", [(2, "in turns"), (8, "in turns"), (8, "vmap")])
+def test_the_same_results_as_on_one_device(alone, tmp_path, count, way):
+    out = tmp_path / "out.npz"
+    environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_PLATFORMS": "cpu"}
+    arguments = [sys.executable, "-c", PROGRAM, str(count), way, str(out)]
+    done = subprocess.run(arguments, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with np.load(out) as arrays:
+        saved = dict(arrays)
+    for name, expected in alone.items():
+        assert saved[f"{name}/status"].tolist() == ["ok"] * RESTARTS
+        gone_on = resumed(name, saved)
+        for key in ("images", "error", "total"):
+            scale = np.abs(expected[key]).max()
+            np.testing.assert_allclose(saved[f"{name}/{key}"], expected[key], rtol=0, atol=1e-5 * scale)
+            np.testing.assert_allclose(gone_on[key], expected[key], rtol=0, atol=1e-5 * scale)
