@@ -54,18 +54,82 @@ def gradients(plane: Array, border: str) -> tuple[Array, Array]:
     Returns:
         (horizontal, vertical) derivative, x to the right and y down.
     """
+    half = plane / 2  # first, so that the cotangents' division is what comes before their sums, see `_polar_backward`
     if border == "zero":
-        padded = jnp.pad(plane, 1)
-        return (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2, (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
-    gx = (plane[1:-1, 2:] - plane[1:-1, :-2]) / 2
-    gy = (plane[2:, 1:-1] - plane[:-2, 1:-1]) / 2
-    return (gx, gy) if border == "crop" else (jnp.pad(gx, 1), jnp.pad(gy, 1))
+        half = jnp.pad(half, 1)
+    gx, gy = half[1:-1, 2:] - half[1:-1, :-2], half[2:, 1:-1] - half[:-2, 1:-1]
+    return (jnp.pad(gx, 1), jnp.pad(gy, 1)) if border == "none" else (gx, gy)
 
 
+@jax.custom_vjp
 def magnitude(gx: Array, gy: Array) -> Array:
     """Gradient length √(gx² + gy²), with derivative 0 (and not NaN) where it vanishes."""
+    return _length(gx, gy)
+
+
+def _length(gx: Array, gy: Array) -> Array:
     flat = _flat(gx, gy)
     return jnp.where(flat, 0.0, jnp.sqrt(jnp.where(flat, 1.0, gx**2 + gy**2)))
+
+
+def _magnitude_backward(saved: tuple[Array, Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    # as in `_polar_backward`
+    gx, gy, length = saved
+    flat = length == 0
+    divisor, pull = jnp.where(flat, 1.0, length), jnp.where(flat, 0.0, cotangent)
+    return pull * gx / divisor, pull * gy / divisor
+
+
+def _magnitude_forward(gx: Array, gy: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    length = _length(gx, gy)
+    return length, (gx, gy, length)
+
+
+magnitude.defvjp(_magnitude_forward, _magnitude_backward)
+
+
+def arctan2(y: Array, x: Array) -> Array:
+    """The angle of (x, y), float32, to 3e-7; not both may be zero.
+
+    XLA's own takes 1.5 ms of 51,529 pixels on a CPU, longer than all the rest of HOGb. Source: that of `ARCTANGENT`;
+    the rest is symmetry.
+    """
+    ax, ay = jnp.abs(x), jnp.abs(y)
+    ratio = jnp.minimum(ax, ay) / jnp.maximum(ax, ay)
+    square = ratio * ratio
+    series = jnp.full_like(ratio, ARCTANGENT[-1])
+    for coefficient in ARCTANGENT[-2::-1]:
+        series = series * square + coefficient
+    angle = ratio * series
+    angle = jnp.where(ay > ax, np.float32(np.pi / 2) - angle, angle)
+    angle = jnp.where(x < 0, np.float32(np.pi) - angle, angle)
+    return jnp.where(y < 0, -angle, angle)
+
+
+@jax.custom_vjp
+def polar(gx: Array, gy: Array) -> tuple[Array, Array]:
+    """Length and angle of the gradient, 0 where it vanishes, and so are their derivatives there."""
+    flat = _flat(gx, gy)
+    return _length(gx, gy), arctan2(jnp.where(flat, 0.0, gy), jnp.where(flat, 1.0, gx))
+
+
+def _polar_forward(gx: Array, gy: Array) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+    length, angle = polar(gx, gy)
+    return (length, angle), (gx, gy, length)
+
+
+def _polar_backward(saved: tuple[Array, Array, Array], cotangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    # The division comes last, since XLA computes what ends in one once, and all else again for each use, of which the
+    # differences of neighbours make four: that took three times as long as the rest of a step of HOG.
+    gx, gy, length = saved
+    flat = length == 0
+    divisor = jnp.where(flat, 1.0, gx**2 + gy**2)
+    outwards, around = (jnp.where(flat, 0.0, cotangent) for cotangent in cotangents)
+    outwards = outwards * length
+    return (outwards * gx - around * gy) / divisor, (outwards * gy + around * gx) / divisor
+
+
+polar.defvjp(_polar_forward, _polar_backward)
 
 
 def _flat(gx: Array, gy: Array) -> Array:
@@ -121,39 +185,14 @@ def soft_votes(gx: Array, gy: Array, bins: int, sharpness: Array | float = 1.0) 
         bins: number of directions over the full circle.
         sharpness: κ ≥ 1.
     """
-    flat = _flat(gx, gy)
-    angle = arctan2(jnp.where(flat, 0.0, gy), jnp.where(flat, 1.0, gx)) * (bins / (2 * np.pi))
-    below = jnp.floor(angle)
-    share = jnp.clip(0.5 + sharpness * (0.5 - (angle - below)), 0.0, 1.0)
-    lower, length = below.astype(jnp.int32), magnitude(gx, gy)
+    length, angle = polar(gx, gy)
+    position = angle * (bins / (2 * np.pi))
+    below = jnp.floor(position)
+    share = jnp.clip(0.5 + sharpness * (0.5 - (position - below)), 0.0, 1.0)
+    lower = below.astype(jnp.int32)
     lower = jnp.where(lower < 0, lower + bins, lower)
     upper = jnp.where(lower == bins - 1, 0, lower + 1)
     return Votes((length * share, length * (1 - share)), (lower, upper))
-
-
-@jax.custom_jvp
-def arctan2(y: Array, x: Array) -> Array:
-    """The angle of (x, y), float32, to 3e-7; not both may be zero.
-
-    XLA's own takes 1.5 ms of 51,529 pixels on a CPU, longer than all the rest of HOGb. Source: that of `ARCTANGENT`;
-    the rest is symmetry.
-    """
-    ax, ay = jnp.abs(x), jnp.abs(y)
-    ratio = jnp.minimum(ax, ay) / jnp.maximum(ax, ay)
-    square = ratio * ratio
-    series = jnp.full_like(ratio, ARCTANGENT[-1])
-    for coefficient in ARCTANGENT[-2::-1]:
-        series = series * square + coefficient
-    angle = ratio * series
-    angle = jnp.where(ay > ax, np.float32(np.pi / 2) - angle, angle)
-    angle = jnp.where(x < 0, np.float32(np.pi) - angle, angle)
-    return jnp.where(y < 0, -angle, angle)
-
-
-@arctan2.defjvp
-def _arctan2_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    (y, x), (dy, dx) = primals, tangents
-    return arctan2(y, x), (x * dy - y * dx) / (x * x + y * y)
 
 
 def pooling_matrix(pixels: int, cells: int, cell: int, first_centre: float) -> np.ndarray:
@@ -256,21 +295,15 @@ def _pool_rows_forward(
 def _pool_rows_backward(
     bins: int, bands: Bands, chosen: tuple[Array, ...], cotangent: Array
 ) -> tuple[tuple[Array, ...], None]:
-    padded = jnp.pad(cotangent, ((0, 0), (1, 1), (0, 0)))
-    above, below = padded[:, :-1], padded[:, 1:]
-    mixed = [weights[0] * above + weights[1] * below for weights in bands.weights()]
-    return tuple(bands.join(_gathered(mixed, bands.cut(choice)), len(choice)) for choice in chosen), None
-
-
-def _gathered(mixed: list[Array], chosen: Array) -> Array:
-    """From [bins, bands, W] of each row of a band the planes chosen [bands, rows, W]; `take_along_axis` is slow."""
-    rows = []
-    for row, planes in enumerate(mixed):
-        taken = planes[0]
-        for k in range(1, len(planes)):
-            taken = jnp.where(chosen[:, row] == k, planes[k], taken)
-        rows.append(taken)
-    return jnp.stack(rows, 1)
+    padded = jnp.pad(cotangent, ((0, 0), (1, 1), (0, 0)))[:, :, None]
+    above, below = (np.asarray(weights, np.float32)[:, None] for weights in zip(*bands.weights(), strict=True))
+    derivatives = []
+    for choice in chosen:
+        cut, taken = bands.cut(choice), jnp.zeros((), jnp.float32)
+        for k, plane in enumerate(padded):  # `take_along_axis` is slower
+            taken = jnp.where(cut == k, above * plane[:-1] + below * plane[1:], taken)
+        derivatives.append(bands.join(taken, len(choice)))
+    return tuple(derivatives), None
 
 
 _pool_rows.defvjp(_pool_rows_forward, _pool_rows_backward)

@@ -176,5 +176,11 @@ def test_arctan2():
     np.testing.assert_allclose(oriented.arctan2(y, x), expected, rtol=0, atol=4e-7)
     axes = np.float32([0, 1, 0, -1, -0.0]), np.float32([1, 0, -1, 0, -1])
     np.testing.assert_allclose(oriented.arctan2(*axes), np.float32([0, 0.5, 1, -0.5, 1]) * np.pi, atol=4e-7)
-    slopes = jax.vmap(jax.grad(oriented.arctan2, (0, 1)))(y, x)
-    np.testing.assert_allclose(slopes, (x / 3600, -y / 3600), rtol=1e-5, atol=1e-7)
+
+
+def test_derivatives_of_polar():
+    x, y = GX.ravel(), GY.ravel()
+    length, angle = jax.vmap(jax.jacrev(oriented.polar, (0, 1)))(x, y)
+    squared = x**2 + y**2
+    np.testing.assert_allclose(length, (x, y) / np.sqrt(squared), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(angle, (-y, x) / squared, rtol=1e-5, atol=1e-7)
