@@ -328,11 +328,22 @@ def invert(
     )
     problems = batch_of(target, [restart_key(key, restart) for restart in range(restarts)], weights)
     size = batch_size or memory.batch_size(method, phi, problems, image_shape, restarts, min(every, steps)).size
-    parts = []
-    for batch in split(problems, size):
-        [last] = collections.deque(solve(method, phi, batch, image_shape, steps, every), maxlen=1)
-        parts.append(finish(method, phi, batch, last))
-    return concatenate(parts)
+    batches = split(problems, size)
+    return concatenate([part for batch in batches for part in _solved(method, phi, batch, image_shape, steps, every)])
+
+
+def _solved(
+    method: Method, phi: Representation, problems: Problem, image_shape: tuple[int, int, int], steps: int, every: int
+) -> list[Inversion]:
+    """A batch; in halves, where the device's memory turns out not to hold it."""
+    try:
+        [last] = collections.deque(solve(method, phi, problems, image_shape, steps, every), maxlen=1)
+        return [finish(method, phi, problems, last)]
+    except jax.errors.JaxRuntimeError as error:
+        if batching.count(problems) == 1 or not memory.exhausted(error):
+            raise
+    halves = split(problems, -(-batching.count(problems) // 2))
+    return [part for half in halves for part in _solved(method, phi, half, image_shape, steps, every)]
 
 
 def restart_key(key: Array, restart: int) -> Array:

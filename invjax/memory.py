@@ -85,7 +85,7 @@ def _need(
         chunk = batching.chunk(batching.Program(inversion.step, (method,)), every, size, phi.together)
         program = batching.executable(chunk, *batching.shapes(phi, size, (problem, state), phi.together))
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
+        if exhausted(error):
             return math.inf
         raise
     memory: Any = program.memory_analysis()
@@ -94,6 +94,11 @@ def _need(
         return working + memory.argument_size_in_bytes
     # the batch, the parts that it is cut into, and as many of them at work as there are cores
     return _bytes(phi) + 2 * size * _bytes((problem, state)) + batching.CORES * working
+
+
+def exhausted(error: Exception) -> bool:
+    """Whether an error of JAX says that a device has no memory left."""
+    return "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _bytes(arrays: Any) -> int:

@@ -427,3 +427,28 @@ def test_impossible_values(options, message):
 def test_too_small_a_picture():
     with pytest.raises(UserError, match="at least 16×16 pixels, got 15×20"):
         invert(get("hog"), np.ones((1, 2, 27)), key=KEY, image_shape=(15, 20, 1))
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_changes_nothing(monkeypatch):
+    phi, shape = get("hogb", cell=4), (19, 19, 1)
+    target = np.asarray(feature_of(phi, RNG.normal(0, 40, shape).astype(np.float32)))
+
+    def run():
+        return invert(phi, target, key=jax.random.key(0), image_shape=shape, restarts=5, steps=7, every=3)
+
+    whole, advance, sizes = run(), inversion.advance, []
+
+    def small_only(method, phi, problems, states, steps):
+        sizes.append(len(problems.key))
+        if sizes[-1] > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+        return advance(method, phi, problems, states, steps)
+
+    monkeypatch.setattr(inversion, "advance", small_only)
+    assert_same_inversion(run(), whole)
+    assert sizes == [5, 3, *[2] * 3, *[1] * 3, *[2] * 3]
+    monkeypatch.setattr(
+        inversion, "advance", lambda *_: (_ for _ in ()).throw(jax.errors.JaxRuntimeError("INTERNAL: x"))
+    )
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        run()
