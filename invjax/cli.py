@@ -44,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rest and options.command is not _run:
             parser.error(f"unknown argument: {rest[0]}")
         options.overrides = rest
+        if options.computes:
+            from invjax import compile_cache
+
+            compile_cache.turn_on()
         options.command(options)
         sys.stdout.flush()
         return 0
@@ -71,6 +75,7 @@ def _fail(message: str, code: int) -> int:
 def _parser(version: str) -> argparse.ArgumentParser:
     parser = _Parser(prog="invjax", description="See what HOG, SIFT and CNN layers remember of a picture.")
     parser.add_argument("--version", action="version", version=f"invjax {version}")
+    parser.set_defaults(computes=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     invert = commands.add_parser("invert", help="invert one representation of one or more pictures")
@@ -92,7 +97,7 @@ def _parser(version: str) -> argparse.ArgumentParser:
     invert.add_argument("--seed", type=int, help="of the noise (0)")
     invert.add_argument("--stretch", action="store_true", help="also save pictures stretched to the full range")
     invert.add_argument("--out", required=True, type=Path, metavar="DIR", help="run directory")
-    invert.set_defaults(command=_invert)
+    invert.set_defaults(command=_invert, computes=True)
 
     run = commands.add_parser(
         "run", help="run a config", epilog="Further arguments override fields: --config.restarts=8"
@@ -100,7 +105,7 @@ def _parser(version: str) -> argparse.ArgumentParser:
     run.add_argument("config", metavar="CONFIG", help="a Python file, or a bundled config: demo, paper/layers")
     run.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory")
     run.add_argument("--dry_run", "--dry-run", action="store_true", help="only print the plan, and its time")
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, computes=True)
 
     report = commands.add_parser("report", help="write report.html of a run directory again, or compare several")
     report.add_argument("directories", nargs="+", type=Path, metavar="DIR")
@@ -109,7 +114,7 @@ def _parser(version: str) -> argparse.ArgumentParser:
 
     study = commands.add_parser("study", help="study the restarts of a run: spread, best of k, agreement of class")
     study.add_argument("directory", type=Path, metavar="DIR", help="run directory")
-    study.set_defaults(command=_study)
+    study.set_defaults(command=_study, computes=True)
 
     listing = commands.add_parser("representations", help="list the representations, or describe one")
     listing.add_argument("name", nargs="?", metavar="NAME")
@@ -261,7 +266,7 @@ def _add_hoggles(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--seed", type=int, help="of everything random (0)")
     train.add_argument("--size", type=int, help="side of the pictures in pixels, 0: as they are (227)")
     train.add_argument("--out", required=True, type=Path, metavar="FILE", help="the dictionary, an .npz")
-    train.set_defaults(command=_train_hoggles)
+    train.set_defaults(command=_train_hoggles, computes=True)
 
     invert = actions.add_parser("invert", help="invert the representation of a dictionary")
     invert.add_argument("photos", nargs="+", metavar="PHOTO", help="file, folder or pattern")
@@ -269,7 +274,7 @@ def _add_hoggles(parser: argparse.ArgumentParser) -> None:
     invert.add_argument("--size", type=int, help="side in pixels, 0: as it is (227)")
     invert.add_argument("--stretch", action="store_true", help="also save pictures stretched to the full range")
     invert.add_argument("--out", required=True, type=Path, metavar="DIR", help="run directory")
-    invert.set_defaults(command=_invert_hoggles)
+    invert.set_defaults(command=_invert_hoggles, computes=True)
 
 
 def _train_hoggles(options: argparse.Namespace) -> None:

@@ -1,5 +1,11 @@
 """What several tests share: small pictures and small configs."""
 
+import os
+
+# the command line keeps compiled programs in the user's cache; tests neither read nor write there, nor do the
+# processes that they start
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"
+
 import numpy as np
 import pytest
 from PIL import Image

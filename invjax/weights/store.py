@@ -44,9 +44,9 @@ def cache() -> Path:
     """The folder of converted weights: the environment variable INVJAX_CACHE, or the system's place for caches."""
     if place := os.environ.get("INVJAX_CACHE"):
         return Path(place)
-    import pooch  # takes long, and random weights do not need it
+    import platformdirs
 
-    return pooch.os_cache("invjax")
+    return Path(platformdirs.user_cache_dir("invjax"))
 
 
 def stored(name: str) -> Path:
