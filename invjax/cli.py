@@ -10,9 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invjax.errors import Incomplete, UserError
+
+if TYPE_CHECKING:
+    from invjax.experiment.team import Team
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -105,6 +108,11 @@ def _parser(version: str) -> argparse.ArgumentParser:
     run.add_argument("config", metavar="CONFIG", help="a Python file, or a bundled config: demo, paper/layers")
     run.add_argument("--workdir", required=True, type=Path, metavar="DIR", help="run directory")
     run.add_argument("--dry_run", "--dry-run", action="store_true", help="only print the plan, and its time")
+    run.add_argument("--distributed", action="store_true", help="one of several processes: SLURM, TPU pod, or by hand:")
+    run.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, any free port, the same for all")
+    run.add_argument("--num_processes", "--num-processes", type=int, metavar="N", help="how many processes there are")
+    run.add_argument("--process_id", "--process-id", type=int, metavar="I", help="which one this is, from 0")
+    run.add_argument("--patience", type=float, metavar="S", help="after which a silent process is taken for dead (300)")
     run.set_defaults(command=_run, computes=True)
 
     report = commands.add_parser("report", help="write report.html of a run directory again, or compare several")
@@ -163,13 +171,23 @@ def _run(options: argparse.Namespace) -> None:
     from invjax.experiment import config as configs
     from invjax.experiment.run import run
 
-    config = configs.load(options.config, options.overrides)
     if options.dry_run:
         from invjax.experiment import dry_run
 
-        dry_run.show(config, options.workdir)
-    else:
-        run(config, options.workdir)
+        dry_run.show(configs.load(options.config, options.overrides), options.workdir)
+        return
+    with _team(options) as team:
+        run(configs.load(options.config, options.overrides), options.workdir, team)
+
+
+def _team(options: argparse.Namespace) -> Team:
+    """The processes of the run; this one only, where nothing else is said."""
+    from invjax.experiment.team import PATIENCE, Team, join
+
+    numbers = options.coordinator, options.num_processes, options.process_id
+    if not options.distributed and not any(number is not None for number in numbers):
+        return Team(options.workdir)
+    return join(options.workdir, *numbers, PATIENCE if options.patience is None else options.patience)
 
 
 def _report(options: argparse.Namespace) -> None:

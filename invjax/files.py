@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from invjax.errors import UserError, one_line
 
 
-def write_atomically(path: str | Path, data: bytes | str) -> None:
+def write_atomically(path: str | Path, data: bytes | str | Iterable[bytes]) -> None:
     """Writes a file under a temporary name beside its place and renames it: readers see the old or the new, whole.
 
     Args:
         path: where; its folder is made when missing.
-        data: what; text is written as UTF-8.
+        data: what; text is written as UTF-8, pieces one after the other.
 
     Raises:
         OSError: the folder cannot be written or the disk is full; an earlier file of that name is untouched.
@@ -27,7 +27,7 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.writelines([data.encode()] if isinstance(data, str) else [data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

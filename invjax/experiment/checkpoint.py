@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from invjax.files import write_atomically
 from invjax.inversion import Progress
 
 
@@ -39,10 +42,11 @@ class Checkpoint:
 
     Args:
         path: folder of its own.
+        keys: what tells its reconstructions from others, to be found by `saved_batches`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path.absolute()
+    def __init__(self, path: Path, keys: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._path, self._keys = path.absolute(), keys
 
     def save(self, saved: Saved) -> None:
         """Writes a batch between two stretches, then forgets the one before.
@@ -60,6 +64,7 @@ class Checkpoint:
             tree["frames"] = saved.frames
         _need_space(self._path, sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
         try:
+            write_atomically(self._path.with_suffix(".json"), json.dumps(self._keys))
             with _quiet(), self._manager() as manager:
                 manager.save(progress.step, args=ocp.args.StandardSave(tree))
         except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
@@ -87,11 +92,32 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Removes it."""
+        self._path.with_suffix(".json").unlink(missing_ok=True)
         shutil.rmtree(self._path, ignore_errors=True)
 
     def _manager(self) -> ocp.CheckpointManager:
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True, enable_async_checkpointing=False)
+        # of a pod of TPUs, which is one runtime, each process keeps its own batches
+        own = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+        )
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=1, create=False, enable_async_checkpointing=False, multiprocessing_options=alone
+        )
         return ocp.CheckpointManager(self._path, options=options)
+
+
+def saved_batches(folder: Path) -> list[list[dict[str, Any]]]:
+    """Keys of the batches that have a checkpoint below a folder, in an order that depends on nothing else.
+
+    Where the list of a batch is damaged, its reconstructions start again.
+    """
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            if any(step.name.isdigit() for step in path.with_suffix("").iterdir()):
+                found.append(json.loads(path.read_text(encoding="utf-8")))
+    return found
 
 
 def _need_space(path: Path, size: int) -> None:

@@ -53,10 +53,15 @@ class Display:
         total_work: in all, in any unit that is proportional to time.
         done_work: of that, finished in earlier starts.
         reconstructions: in all; the speed counts pictures of average work.
+        name: of the process, where there are several; every line that it prints begins with it.
+        quiet: prints only what it is told to `say`, as processes but the first do.
     """
 
-    def __init__(self, total_work: float, done_work: float, reconstructions: int) -> None:
+    def __init__(
+        self, total_work: float, done_work: float, reconstructions: int, name: str = "", quiet: bool = False
+    ) -> None:
         self.console = Console(stderr=True)
+        self._name, self._quiet = name, quiet
         self._total, self._before, self._reconstructions = total_work, done_work, reconstructions
         self._what, self._done, self._loss, self._finished = "compiling", done_work, math.nan, ""
         self._entered = self._updated = time.monotonic()
@@ -69,6 +74,8 @@ class Display:
 
     def __enter__(self) -> Display:
         """Starts drawing."""
+        if self._quiet:
+            return self
         if self.console.is_interactive:
             self._live.start()
         else:
@@ -78,6 +85,8 @@ class Display:
     def __exit__(self, *_: object) -> None:
         """Stops drawing; what stays is a line that tells how far this start came."""
         self._ended.set()
+        if self._quiet:
+            return
         if self.console.is_interactive:
             self._live.stop()
         else:
@@ -104,7 +113,9 @@ class Display:
 
     def say(self, text: str) -> None:
         """Prints a line above the one that is drawn."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(
+            f"{self._name}: {text}" if self._name else text, markup=False, highlight=False, soft_wrap=True
+        )
 
     def _say_every_minute(self) -> None:
         while not self._ended.wait(LINE_SECONDS):

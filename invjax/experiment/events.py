@@ -26,13 +26,14 @@ class Writer:
 
     Args:
         folder: of the event files, made when missing.
+        writer: number of this one among those that write at once.
 
     Raises:
         UserError: tensorboardX is not installed, or an event file there is damaged.
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, writer: int = 0) -> None:
         try:
             from tensorboardX import event_file_writer, proto
         except ImportError:
@@ -42,7 +43,7 @@ class Writer:
         self._written = _last_steps(folder, proto.event_pb2.Event)
         folder.mkdir(parents=True, exist_ok=True)
         starts = len(list(folder.iterdir()))  # in the name: two starts within a second would write the same file
-        self._file = event_file_writer.EventsWriter(str(folder / "events"), f".{starts}")
+        self._file = event_file_writer.EventsWriter(str(folder / "events"), f".{starts}.{writer}")
         self._flushed = time.monotonic()
 
     def __enter__(self) -> Writer:

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -24,56 +24,79 @@ from invjax.experiment.display import Display, print_table
 from invjax.experiment.events import Writer
 from invjax.experiment.plan import Job, Reconstruction, describe, fingerprints, make_jobs, stem
 from invjax.experiment.record import record, save_originals
+from invjax.experiment.share import Portion, left, share
+from invjax.experiment.team import Lost, Team
 
 
-def run(config: ConfigDict, workdir: Path) -> None:
+def run(config: ConfigDict, workdir: Path, team: Team | None = None) -> None:
     """Runs a config in a run directory, or goes on with it where it stopped.
 
     Args:
         config: of `config.load`, not yet checked.
         workdir: the run directory.
+        team: the processes that share the work, each calling this with the same config; by default, this one.
 
     Raises:
         UserError: a config, picture or directory that cannot be used; nothing was computed.
-        Incomplete: some reconstructions failed; all others are done.
+        Incomplete: some reconstructions failed, or a process of the team ended early; all others are done.
         OSError: the disk is full or the directory cannot be written.
         KeyboardInterrupt: Ctrl-C or SIGTERM; everything is on disk and the same command goes on.
     """
+    team, page = team or Team(workdir), None
     jobs = make_jobs(config)
-    planned = {key_of(job.key(row)) for job in jobs for row in job.rows}
+    planned = dict.fromkeys(key_of(job.key(row)) for job in jobs for row in job.rows)
     record_of_config, command = configs.as_dict(config), shlex.join(sys.argv)
-    with RunDirectory(workdir, record_of_config, fingerprints(jobs), planned, command) as directory:
+    with RunDirectory(workdir, record_of_config, fingerprints(jobs), planned, command, team) as directory:
         try:
-            save_originals(jobs, workdir)
-            _run_jobs(jobs, directory, config)
-            if directory.rows and (config.study or (workdir / "restarts.csv").exists()):  # which may have grown old
-                _study(workdir)
-            page = publish(workdir) if directory.rows else None
+            if team.index == 0:
+                save_originals(jobs, workdir)
+            _run_jobs(jobs, directory, config, team)
+            lost = team.wait()
+            if team.leads:
+                page = _finish(directory, config, keep_checkpoints=bool(lost))
         except OSError as error:
             kept = f"{error.strerror or error}; what was finished is kept, and the same command goes on"
             raise OSError(error.errno, kept, error.filename) from error
     if page:
-        print_table(directory.rows)
+        print_table(directory.rows())
         print(f"{page}: open it in a browser")
-    _conclude(directory, len(planned))
+    missing = len(planned) - len(directory.finished()) - len(directory.failures) if team.leads else 0
+    _conclude(directory, len(planned), lost, missing)
 
 
-def _run_jobs(jobs: list[Job], directory: RunDirectory, config: ConfigDict) -> None:
-    finished = directory.finished()
-    left = [tuple(row for row in job.rows if key_of(job.key(row)) not in finished) for job in jobs]
-    if not any(left):
+def _finish(directory: RunDirectory, config: ConfigDict, keep_checkpoints: bool) -> Path | None:
+    """Brings together what the team has found, studies and publishes it; the path of the page, if there is one."""
+    directory.unite()
+    if not keep_checkpoints:
+        directory.clear_checkpoints()
+    if not directory.finished():
+        return None
+    if config.study or (directory.path / "restarts.csv").exists():  # which may have grown old
+        _study(directory.path)
+    return publish(directory.path)
+
+
+def _run_jobs(jobs: list[Job], directory: RunDirectory, config: ConfigDict, team: Team) -> None:
+    everything = left(jobs, directory.finished(), team.saved())
+    if not any(portion.rows for portion in everything) and team.index == 0:
         print(f"{directory.path}: finished already, nothing to compute")
-    total = sum(job.work * len(job.rows) for job in jobs)
-    done = total - sum(job.work * len(rows) for job, rows in zip(jobs, left, strict=True))
+    portions = share(jobs, everything, team.index, team.count)
+    own = [portion.rows for portion in portions]
+    planned = [job.rows for job in jobs] if team.alone else own  # in a team, the display is of the share
+    total, ahead = _work(jobs, planned), _work(jobs, own)
+    count = sum(map(len, planned))
     with (
-        Display(total, done, sum(len(job.rows) for job in jobs)) as display,
-        Writer(directory.path / "tensorboard") if config.tensorboard else nullcontext() as log,
+        Display(total, total - ahead, count, "" if team.alone else team.name, quiet=team.index > 0) as display,
+        Writer(directory.path / "tensorboard", team.index) if config.tensorboard else nullcontext() as log,
         _interruptible() as stop,
     ):
-        runner = _Runner(directory, config, display, log, stop, done)
-        for number, (job, rows) in enumerate(zip(jobs, left, strict=True), start=1):
-            runner.run(job, rows, f", {number} of {len(jobs)}" if len(jobs) > 1 else "")
-    directory.clear_checkpoints()
+        runner = _Runner(directory, config, display, log, stop, total - ahead, count - sum(map(len, own)))
+        for number, (job, portion) in enumerate(zip(jobs, portions, strict=True), start=1):
+            runner.run(job, portion, f", {number} of {len(jobs)}" if len(jobs) > 1 else "")
+
+
+def _work(jobs: Sequence[Job], rows: Sequence[tuple[Reconstruction, ...]]) -> float:
+    return sum(job.work * len(some) for job, some in zip(jobs, rows, strict=True))
 
 
 class _Runner:
@@ -87,14 +110,18 @@ class _Runner:
         log: Writer | None,
         stop: list[int],
         done: float,
+        finished: int,
     ) -> None:
         self._directory, self._config, self._display, self._log, self._stop = directory, config, display, log, stop
-        self._done = done
+        self._done, self._finished = done, finished
         self._place = ""
 
-    def run(self, job: Job, rows: tuple[Reconstruction, ...], place: str) -> None:
-        """Computes some rows of a job; `place` says which job it is of how many."""
+    def run(self, job: Job, portion: Portion, place: str) -> None:
+        """Computes a portion of a job; `place` says which job it is of how many."""
         self._place = f"{job.phi.name} {job.phi.layer}".strip() + place
+        for rows in portion.begun:
+            self._begin(job, rows)
+        rows = portion.fresh
         if not rows:
             return
         try:
@@ -134,20 +161,25 @@ class _Runner:
                 self._fail(batch.job, batch.rows, error)
                 return
             self._display.say(f"a batch of {len(batch.rows)} failed and is halved ({_reason(error)})")
+            self._checkpoint(batch).clear()
             for half in batch.cut(math.ceil(len(batch.rows) / 2)):
                 self._attempt(half)
 
     def _solve(self, batch: Batch) -> None:
-        checkpoint = Checkpoint(self._directory.checkpoint_path(batch.keys))
+        checkpoint = self._checkpoint(batch)
         solved = by_dictionary(batch) if batch.job.dictionary else self._descend(batch, checkpoint)
         record(batch, solved, self._directory, self._config.stretch)
         if self._log is not None:
             for row, image in zip(batch.rows, solved.inversion.images, strict=True):
                 self._log.picture(stem(batch.job, row), batch.job.steps, images.to_pixels(image, batch.job.phi.input))
         self._done += batch.job.work * len(batch.rows)
+        self._finished += len(batch.rows)
         loss = float(solved.inversion.history["total"][:, -1].mean())
-        self._display.update(self._place, self._done, loss, len(self._directory.rows))
+        self._display.update(self._place, self._done, loss, self._finished)
         checkpoint.clear()
+
+    def _checkpoint(self, batch: Batch) -> Checkpoint:
+        return Checkpoint(self._directory.checkpoint_path(batch.keys), batch.keys)
 
     def _descend(self, batch: Batch, checkpoint: Checkpoint) -> Solved:
         descent = Descent(batch, self._config.every, self._saved(batch, checkpoint), self._config.movie)
@@ -164,7 +196,7 @@ class _Runner:
     def _show(self, batch: Batch, progress: inversion.Progress) -> None:
         done = self._done + batch.job.work * len(batch.rows) * progress.step / batch.job.steps
         loss = float(progress.history["total"][:, -1].mean())
-        self._display.update(self._place, done, loss, len(self._directory.rows))
+        self._display.update(self._place, done, loss, self._finished)
         if self._log is None:
             return
         for index, row in enumerate(batch.rows):
@@ -223,18 +255,21 @@ def _study(workdir: Path) -> None:
         print(f"invjax: {error}", file=sys.stderr)
 
 
-def _conclude(directory: RunDirectory, planned: int) -> None:
-    """Raises for what failed."""
-    failed = directory.failures
-    if not failed:
-        return
-    first = failed[0]
-    raise Incomplete(
-        f"{len(failed)} of {planned} reconstructions failed, {first['image']} from {first['representation']} "
-        f"{first['layer']}".rstrip()
-        + f" first: {first['reason']}; all reasons are in {directory.path}/failures.json, "
-        "and the same command tries them again"
-    )
+def _conclude(directory: RunDirectory, planned: int, lost: Sequence[Lost], missing: int) -> None:
+    """Raises for what failed, and for what processes that ended early have left."""
+    told = []
+    if failed := directory.failures:
+        first = failed[0]
+        what = f"{first['image']} from {first['representation']} {first['layer']}".rstrip()
+        told.append(
+            f"{len(failed)} of {planned} reconstructions failed, {what} first: {first['reason']}; all reasons are in "
+            f"{directory.path}/failures.json, and the same command tries them again"
+        )
+    if lost:
+        fates = " and ".join(other.fate for other in lost)
+        told.append(f"{fates}; {missing or 'some'} reconstructions are missing: the same command finishes them")
+    if told:
+        raise Incomplete("; ".join(told))
 
 
 @contextmanager
