@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy import fft
 
 from invjax.types import Image
 
@@ -30,6 +29,8 @@ def sobolev(
     Source: Neuberger, Sobolev Gradients and Differential Equations, 1997; for pictures, the scaled frequencies of
     Olah et al., Feature Visualization, Distill 2017.
     """
+    from scipy import fft  # its import takes a while
+
     rows, columns = (
         fft.dct(np.eye(side), axis=0, norm="ortho").astype(np.float32) for side in image_shape[:2]
     )  # [frequency, position]

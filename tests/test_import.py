@@ -16,6 +16,14 @@ RARE = {
     "flax.nnx",
     "matplotlib",
     "pandas",
+    "scipy",
+    "sklearn",
+    "skimage",
+    "orbax",
+    "jinja2",
+    "tqdm",
+    "tensorboardX",
+    "IPython",
     "invjax.weights",
 }
 
