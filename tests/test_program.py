@@ -1,0 +1,92 @@
+"""The program of a chunk of steps: weights are its arguments, and nothing leaves the device before its end."""
+
+import math
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from invjax import batching, inversion, recipes, representations
+
+from .conftest import blobs
+
+BYTES = {"f32": 4, "bf16": 2, "i32": 4, "ui32": 4, "i64": 8, "f64": 8, "i1": 1, "i8": 1, "ui8": 1}
+STEPS, BATCH = 3, 2
+BANDS = 2 * 4 * (96**2 + 256**2)  # bytes of the windows of CaffeNet's two normalisations, there and back
+CASES = [("caffenet", "relu5", 195, BANDS), ("squeezenet", "fire4/concat", 64, 0), ("hog", "", 64, 0)]
+FEW = 10_000  # bytes of whatever else is written out
+
+
+def constants(text):
+    """Bytes of the arrays that are written out in a program, not counting those of one repeated number."""
+    found = re.findall(r"dense(?:_resource)?<(?:\"0x|\[|\w+>)[^>]*>? *:? *tensor<((?:\d+x)*)(\w+)>", text)
+    return sum(BYTES[kind] * math.prod(int(side) for side in shape.split("x") if side) for shape, kind in found)
+
+
+def problem_of(name, layer, side, recipe="paper"):
+    """(method, phi, problems, image shape) of a batch."""
+    options = {"layer": layer, "weights": "random"} if layer else {}
+    phi = representations.get(name, **options)
+    planes = [blobs(side, seed) for seed in range(phi.input.channels)]
+    image = np.stack(planes, -1).astype(np.float32) - np.asarray(phi.input.mean, np.float32)
+    method, weights, _ = recipes.prepare(phi, image.shape, recipe, steps=STEPS)
+    keys = [inversion.restart_key(jax.random.key(0), restart) for restart in range(BATCH)]
+    target = jax.jit(lambda phi, image: phi(image))(phi, image)
+    return method, phi, inversion.batch_of(target, keys, weights), image.shape
+
+
+def lowered(method, phi, problems, image_shape):
+    """The text of the program that `inversion.advance` runs, and how many arrays a state has."""
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
+    state = jax.eval_shape(lambda problem: inversion.start(method, problem, image_shape), one)
+    function = batching.chunk(batching.Program(inversion.step, (method,)), STEPS, BATCH)
+    return function.lower(*batching.shapes(phi, BATCH, (one, state))).as_text(), len(jax.tree.leaves(state))
+
+
+@pytest.fixture(params=["one per core", "vmap"])
+def _both_ways(request, monkeypatch):
+    """As a CPU computes a batch, and as an accelerator does."""
+    monkeypatch.setattr(batching, "one_at_a_time", lambda: request.param == "one per core")
+
+
+def test_written_out_arrays_are_counted():
+    written = np.random.default_rng(0).random((30, 50), np.float32)
+    assert constants(jax.jit(lambda x: x @ written).lower(written.T).as_text()) == written.nbytes
+    assert constants(jax.jit(lambda x, y: x @ y).lower(written.T, written).as_text()) == 0
+
+
+@pytest.mark.usefixtures("_both_ways")
+@pytest.mark.parametrize(("name", "layer", "side", "written"), CASES)
+def test_weights_are_arguments_and_the_state_is_used_again(name, layer, side, written):
+    method, phi, problems, shape = problem_of(name, layer, side)
+    text, arrays = lowered(method, phi, problems, shape)
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(phi))
+    assert written <= constants(text) < written + FEW and (not layer or weights > 10 * (written + FEW))
+    assert "stablehlo.while" in text  # steps are scanned
+    assert not re.search("callback|infeed|outfeed|send|recv", text)
+    assert text.count("tf.aliasing_output") + text.count("jax.buffer_donor") == arrays
+
+
+def test_the_preconditioner_writes_out_what_a_side_has():
+    """Two cosine transforms and the gains between them, whatever the weights."""
+    method, phi, problems, shape = problem_of("squeezenet", "fire4/concat", 64, "fast")
+    text, _ = lowered(method, phi, problems, shape)
+    assert 3 * 4 * 64**2 <= constants(text) < 3 * 4 * 64**2 + FEW
+
+
+@pytest.mark.usefixtures("_both_ways")
+def test_nothing_is_brought_to_the_device_on_the_way():
+    method, phi, problems, shape = problem_of("squeezenet", "conv1", 32)
+    problems, phi = batching.place(problems), batching.everywhere(phi)
+    states = inversion.batched_start(method, phi, problems, shape)
+    states = inversion.advance(method, phi, problems, states, STEPS)  # compiled
+    before = jax.config.jax_transfer_guard
+    jax.config.update("jax_transfer_guard", "disallow")  # of all threads
+    try:
+        with pytest.raises(Exception, match=r"[Dd]isallowed"):
+            jax.numpy.sin(np.ones(3))
+        states = inversion.advance(method, phi, problems, states, STEPS)
+    finally:
+        jax.config.update("jax_transfer_guard", before)
+    assert np.asarray(states.step).tolist() == [2 * STEPS] * BATCH
