@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import math
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ CHIPS = 24  # with more values than that, a choice is a list to pull down
 STUDY_ROWS = 500  # of a table of the study; the rest is in its file
 FILES = ("results.csv", "history.jsonl", *rundir.STUDY)
 FOLDERS = ("figures", "tables")  # of files for a paper
+MOST = 3000  # reconstructions of a page, some 40 MB of them; of more, those of some pictures
 
 
 def write(workdirs: Path | Sequence[Path], out: Path | None = None) -> Path:
@@ -54,15 +56,28 @@ def write(workdirs: Path | Sequence[Path], out: Path | None = None) -> Path:
     out = paths[0] / "report.html" if out is None else Path(out)
     names = rundir.short_names(paths) if len(paths) > 1 else [""]  # a page of one is the same in any folder
     runs = [rundir.read(path, name) for path, name in zip(paths, names, strict=True)]
-    write_atomically(out, render(runs, out.parent))
+    write_atomically(out, render(*_excerpt(runs), out.parent))
     return out
 
 
-def render(runs: Sequence[Run], folder: Path) -> str:
+def _excerpt(runs: Sequence[Run]) -> tuple[Sequence[Run], str]:
+    """At most MOST reconstructions, all of some pictures, evenly spaced; and which these are, where not all of them."""
+    images = list(dict.fromkeys(row.image for run in runs for row in run.rows))
+    count = max(1, len(images) * MOST // sum(len(run.rows) for run in runs))
+    if count >= len(images):
+        return runs, ""
+    chosen = {images[number * len(images) // count] for number in range(count)}
+    told = f"{words.count(count, 'picture')} of {len(images):,}, evenly spaced; tables and results.csv are of all"
+    kept = [(run, [row for row in run.rows if row.image in chosen]) for run in runs]
+    return [dataclasses.replace(run, rows=rows) for run, rows in kept if rows], told
+
+
+def render(runs: Sequence[Run], excerpt: str, folder: Path) -> str:
     """The page of some runs.
 
     Args:
         runs: of `rundir.read`, at least one, with different names.
+        excerpt: what the page is of, where that is not everything.
         folder: where the page will be.
 
     Returns:
@@ -71,10 +86,11 @@ def render(runs: Sequence[Run], folder: Path) -> str:
     album = Album(runs, folder)
     made = choices(album.items)
     rows = [item.row for item in album.items]
+    data = explorer.data(album.items, made) | {"thumbnails": album.thumbnails, "common": _common(rows)}
     script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return _template().render(
         title=_title(rows),
-        summary=_summary(runs, made),
+        summary=[("this page", excerpt)] * bool(excerpt) + _summary(runs, made),
         runs=runs,
         warnings=[_of(run, line, runs) for run in runs for line in run.warnings],
         failures=[(run, failure) for run in runs for failure in run.failures],
@@ -93,9 +109,7 @@ def render(runs: Sequence[Run], folder: Path) -> str:
         differing=_differing(runs),
         status=explorer.STATUS,
         columns=list(rundir.COLUMNS)[:-1],
-        data=explorer.as_script(
-            explorer.data(album.items, made) | {"thumbnails": album.thumbnails, "common": _common(rows)}
-        ),
+        data=explorer.as_script(data),
         script=script,
         # the page can load pictures that lie beside it, run this very script, and nothing else
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

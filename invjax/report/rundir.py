@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,7 +93,6 @@ class Run:
         name: what to call it, different for each run of a page.
         config: of config.json; empty when missing.
         environment: of environment.json; empty when missing.
-        histories: the loss curves by `Row.key`.
         failures: what could not be computed, text by FAILURE.
         study: tables of the study of restarts, by the file's name; empty where there was none.
         warnings: what is missing or damaged, a line each; grows as files are read.
@@ -103,10 +103,14 @@ class Run:
     name: str = ""
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
-    histories: dict[Key, History] = dataclasses.field(default_factory=dict)
     failures: list[dict[str, str]] = dataclasses.field(default_factory=list)
     study: dict[str, Table] = dataclasses.field(default_factory=dict)
     warnings: list[str] = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def histories(self) -> dict[Key, History]:
+        """The loss curves of the rows by `Row.key`, read when they are asked for: nothing else is as long."""
+        return _histories(self)
 
     @property
     def has_originals(self) -> bool:
@@ -126,6 +130,18 @@ class Run:
         except (OSError, ValueError):  # names no file system would take
             return None
         return path if inside else None
+
+    def lines(self, name: str, loss: str) -> Iterator[bytes]:
+        """A file's lines, one after the other; arguments as of `read`."""
+        path = self.locate(name)
+        if path is None:
+            self.warn(f"{name} is missing: {loss}")
+            return
+        try:
+            with path.open("rb") as file:
+                yield from file
+        except OSError as error:
+            self.warn(f"{name} cannot be read ({error.strerror}): {loss}")
 
     def read(self, name: str, loss: str) -> bytes | None:
         """A file's content; when there is none, a warning that says what the page lacks for it, `loss`."""
@@ -156,7 +172,6 @@ def read(workdir: Path, name: str = "") -> Run:
     run = Run(workdir, _rows(workdir), name)
     run.config.update(_record(run, "config.json", "the configuration is not shown"))
     run.environment.update(_record(run, "environment.json", "date and device are not shown"))
-    run.histories.update(_histories(run))
     run.failures.extend(_failures(run))
     run.study.update({name: table for name in STUDY if (table := _table(run, name))})
     return run
@@ -223,20 +238,17 @@ def _record(run: Run, name: str, loss: str) -> dict[str, Any]:
 
 
 def _histories(run: Run) -> dict[Key, History]:
-    name = "history.jsonl"
-    data = run.read(name, "no loss curves")
-    if data is None:
-        return {}
-    histories = {}
-    for number, line in enumerate(data.splitlines(), start=1):
+    name, wanted = "history.jsonl", {row.key for row in run.rows}
+    histories: dict[Key, History] = {}
+    for number, line in enumerate(run.lines(name, "no loss curves"), start=1):
         try:
             if line.strip():
                 key, history = _history(line)
-                histories[key] = history
+                histories |= {key: history} if key in wanted else {}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # all that odd JSON can raise
             run.warn(f"{name}, line {number} is damaged: its loss curve is not shown")
-    absent = sum(row.key not in histories for row in run.rows)
-    if absent:
+    absent = len(wanted - histories.keys())
+    if absent and run.locate(name):
         run.warn(f"{name} lacks the loss curves of {absent} of {len(run.rows)} reconstructions")
     return histories
 

@@ -221,7 +221,8 @@ def test_swept_fields_are_choices_of_their_own(tmp_path: Path) -> None:
 def test_curves_are_found_when_the_table_has_fewer_digits(tmp_path: Path) -> None:
     rows = make_run(tmp_path, ("cat",), lambdas=(1 / 3,))
     write_rows(tmp_path, [row | {"lambda_tv": "0.3333333"} for row in rows])
-    assert not rundir.read(tmp_path).warnings
+    run = rundir.read(tmp_path)
+    assert len(run.histories) == len(rows) and not run.warnings
 
 
 def test_tables_of_earlier_versions_are_read(workdir: Path) -> None:
@@ -254,6 +255,16 @@ def test_big_runs_embed_thumbnails_and_link_the_files(workdir: Path, monkeypatch
         small, full = decoded(image["src"]), Image.open(workdir / local(row["file"]))
         assert small.format == "WEBP" and small.size == (8, 6)
         assert (image["width"], image["height"]) == tuple(map(str, full.size))
+
+
+def test_a_page_of_very_many_shows_some_pictures_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = make_run(tmp_path, ("a", "b", "c", "d", "e"))
+    monkeypatch.setattr(report.page, "MOST", 2 * len(rows) // 5)
+    shown = written(tmp_path)
+    assert len(shown.data["rows"]) == 2 * len(rows) // 5
+    assert {row["title"].partition(" ")[0] for row in shown.data["rows"]} == {"a", "c"}
+    assert "2 pictures of 5, evenly spaced; tables and results.csv are of all" in shown.text
+    assert all(row["curves"] for row in shown.data["rows"]) and "lacks" not in shown.text
 
 
 def test_incomplete_run_is_called_so(workdir: Path) -> None:
