@@ -101,23 +101,24 @@ def _last_steps(folder: Path, event_class: Any) -> dict[str, int]:
     steps: dict[str, int] = {}
     for path in folder.glob("events.out.tfevents.*"):
         with reading(path):
-            for record in _records(path.read_bytes()):
+            for record in _records(path):
                 event = event_class.FromString(record)
                 for value in event.summary.value:
                     steps[value.tag] = max(event.step, steps.get(value.tag, -1))
     return steps
 
 
-def _records(data: bytes) -> Iterator[bytes]:
+def _records(path: Path) -> Iterator[bytes]:
     """Whole records of an event file: length, its checksum, as many bytes, their checksum (TFRecord).
 
     The last one may have been cut short by a kill. Checksums are not looked at.
     """
-    start = 0
-    while start + 12 <= len(data):
-        (length,) = struct.unpack_from("<Q", data, start)
-        end = start + 12 + length
-        if end + 4 > len(data):
-            return
-        yield data[start + 12 : end]
-        start = end + 4
+    left = path.stat().st_size
+    with path.open("rb") as file:
+        while len(head := file.read(12)) == 12:
+            (length,) = struct.unpack_from("<Q", head)
+            left -= 12 + length + 4
+            if left < 0:
+                return
+            yield file.read(length)
+            file.read(4)
