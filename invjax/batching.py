@@ -8,11 +8,12 @@ cut the batch among them; nothing passes between them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -45,13 +46,18 @@ class Program:
         return self.function.__name__
 
     def repeated(self, steps: int) -> Program:
-        """The program that takes a state through this one `steps` times, without leaving the device."""
-        return Program(repeat, (self, steps))
+        """The program that takes a state through this one again and again, without leaving the device.
+
+        It is told how often beside phi, so that a CPU has one program for all numbers of steps, and thereby the same
+        bits however a descent is cut; an accelerator has one for this number, and need not ask the host to go on.
+        """
+        return Program(repeat, (self, None if one_at_a_time() else steps))
 
 
-def repeat(program: Program, steps: int, phi: Any, problem: Any, state: Any) -> Any:
-    """A program (phi, problem, state) → state, `steps` times."""
-    return jax.lax.scan(lambda state, _: (program(phi, problem, state), None), state, length=steps)[0]
+def repeat(program: Program, fixed: int | None, shared: tuple[Any, Any], problem: Any, state: Any) -> Any:
+    """A program (phi, problem, state) → state, as often as `shared` = (phi, steps) says, or fixed."""
+    phi, steps = shared
+    return jax.lax.fori_loop(0, fixed or steps, lambda _, state: program(phi, problem, state), state)
 
 
 def one_at_a_time() -> bool:
@@ -59,9 +65,23 @@ def one_at_a_time() -> bool:
     return jax.default_backend() == "cpu"
 
 
+_used: int | None = None
+
+
+@contextlib.contextmanager
+def using(count: int) -> Iterator[None]:
+    """Uses the first `count` devices only, for the benchmark: batches are placed and computed by as many."""
+    global _used
+    before, _used = _used, count
+    try:
+        yield
+    finally:
+        _used = before
+
+
 def devices() -> int:
-    """How many devices share a batch: all of this process."""
-    return jax.local_device_count()
+    """How many devices share a batch: all of this process, but for `using`."""
+    return _used or jax.local_device_count()
 
 
 def rounded(size: int) -> int:
@@ -102,7 +122,7 @@ def count(batch: Any) -> int:
 
 
 def _mesh() -> Mesh:
-    return Mesh(np.array(jax.local_devices()), (AXIS,))
+    return Mesh(np.array(jax.local_devices()[: devices()]), (AXIS,))
 
 
 def for_each(program: Program, phi: Any, *batches: Any) -> Any:
@@ -135,27 +155,16 @@ def iterate(program: Program, steps: int, phi: Any, problems: Any, states: Any, 
     Returns:
         The states.
     """
-    total = count(problems)
-    function = chunk(program, steps, total, together)
-    if not in_turns():
-        return function(phi, problems, states)
-    size = group_size(total, together)
-    if not _lone(total, together):
-        return _on_cores(function, size, phi, problems, states)
-    [(problem, state)] = _cut((problems, states), size)
-    for _ in range(steps):
-        state = function(phi, problem, state)
-    return _join([jax.block_until_ready(state)], total, size)
+    shared = phi, everywhere(np.int32(steps))
+    function = chunk(program, steps, count(problems), together)
+    if in_turns():
+        return _on_cores(function, group_size(count(problems), together), shared, problems, states)
+    return function(shared, problems, states)
 
 
 def chunk(program: Program, steps: int, total: int, together: int = 1) -> Any:
-    """The jitted function (phi, problems, states) that `iterate` calls for a batch of `total`; arguments as there."""
-    if not in_turns():
-        return jitted(program.repeated(steps), together, donate=True)
-    # XLA runs the body of a loop on one core; for a lone program all of them are free
-    return jitted(
-        program if _lone(total, together) else program.repeated(steps), group_size(total, together), donate=True
-    )
+    """The jitted function ((phi, steps), problems, states) that `iterate` calls for a batch of `total`."""
+    return jitted(program.repeated(steps), group_size(total, together) if in_turns() else together, donate=True)
 
 
 def shapes(phi: Any, total: int, one: tuple[Any, ...], together: int = 1) -> tuple[Any, ...]:
@@ -167,12 +176,8 @@ def shapes(phi: Any, total: int, one: tuple[Any, ...], together: int = 1) -> tup
         sharding = NamedSharding(_mesh(), PartitionSpec(*axes)) if devices() > 1 else None
         return jax.ShapeDtypeStruct((*lead, *leaf.shape), leaf.dtype, sharding=sharding)
 
-    return jax.tree.map(lambda leaf: shape(leaf, ()), phi), *jax.tree.map(lambda leaf: shape(leaf, lead, AXIS), one)
-
-
-def _lone(total: int, together: int) -> bool:
-    """Whether a batch is a single program on a CPU."""
-    return (group_size(total, together) or 1) >= total
+    shared = jax.tree.map(lambda leaf: shape(leaf, ()), (phi, np.int32(0)))
+    return shared, *jax.tree.map(lambda leaf: shape(leaf, lead, AXIS), one)
 
 
 def group_size(total: int, together: int) -> int | None:

@@ -219,7 +219,7 @@ def test_weights_are_no_constants_of_a_step(deep):
     problems = inversion.batch_of(target, [jax.random.key(0)], lambdas)
     states = inversion.batched_start(method, deep, problems, IMAGE.shape)
     program = batching.jitted(batching.Program(inversion.step, (method,)).repeated(3), 1)
-    text = program.lower(deep, problems, states).as_text()
+    text = program.lower((deep, 3), problems, states).as_text()
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(deep.params["params"]))
     assert len(text) < 0.5 * weights  # a constant is printed with two digits a byte
 
