@@ -64,7 +64,8 @@ class Checkpoint:
             tree["frames"] = saved.frames
         _need_space(self._path, sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
         try:
-            write_atomically(self._path.with_suffix(".json"), json.dumps(self._keys))
+            if not self._path.with_suffix(".json").exists():
+                write_atomically(self._path.with_suffix(".json"), json.dumps(self._keys))
             with _quiet(), self._manager() as manager:
                 manager.save(progress.step, args=ocp.args.StandardSave(tree))
         except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
