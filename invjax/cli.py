@@ -1,4 +1,4 @@
-"""The command line: invjax invert, run, report, study, representations, weights."""
+"""The command line: invjax invert, run, report, study, representations, weights, hoggles, bench."""
 
 from __future__ import annotations
 
@@ -130,7 +130,21 @@ def _parser(version: str) -> argparse.ArgumentParser:
 
     _add_weights(commands.add_parser("weights", help="list, fetch or import weights of networks"))
     _add_hoggles(commands.add_parser("hoggles", help="the baseline HOGgles: learn a dictionary, invert HOG by it"))
+    _add_bench(commands.add_parser("bench", help="time gradient steps, beside PyTorch's and what the device could do"))
     return parser
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    from invjax.bench.command import add_options
+
+    add_options(parser)
+    parser.set_defaults(command=_bench, computes=True)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from invjax.bench.command import run
+
+    run(options)
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
