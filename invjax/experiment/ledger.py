@@ -189,7 +189,7 @@ def _history_lines(path: Path) -> Iterator[tuple[Key | None, bytes]]:
 
 
 def _key_in(line: bytes) -> Key | None:
-    """The key of a line of history.jsonl, where it comes first: the numbers behind it take ten times as long to read."""
+    """The key of a line of history.jsonl; the numbers behind it take ten times as long to read."""
     head = line.partition(b": [")[0].rpartition(b", ")[0] + b"}"
     for text in (head, line):
         with contextlib.suppress(ValueError, AttributeError, KeyError):

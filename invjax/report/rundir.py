@@ -192,7 +192,8 @@ def _rows(workdir: Path) -> list[Row]:
     if not path.is_file():
         raise UserError(f"{workdir}: not a run directory: there is no results.csv in it")
     try:
-        table = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
+        text = _whole_lines(path.read_bytes()).decode("utf-8-sig")
+        table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         missing = sorted(COLUMNS.keys() - NEW.keys() - set(table.fieldnames or ()))
         if table.fieldnames and missing:
             raise UserError(f"{path}: the table lacks the column {missing[0]}")
@@ -204,6 +205,13 @@ def _rows(workdir: Path) -> list[Row]:
     if not rows:
         raise UserError(f"{path}: no reconstructions in it yet")
     return rows
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """A table without the row that a run is just writing, or was when it was killed; a hand may forget the newline."""
+    before, newline, last = data.rpartition(b"\n")
+    torn = newline and last.count(b",") < data.partition(b"\n")[0].count(b",")
+    return before + newline if torn else data
 
 
 def _row(record: dict[str, Any], place: str) -> Row:

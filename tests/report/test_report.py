@@ -416,6 +416,13 @@ HEADER = ",".join(rundir.COLUMNS)
 ROW = "cat,hog,,,,fast,0.5,42,3,0,20,ok,0.01,,17,,1,images/cat/x.png"
 
 
+def test_a_row_that_is_being_written_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(f"{HEADER}\n{ROW}\n{ROW[:-30]}")
+    assert [row.image for row in rundir.read(tmp_path).rows] == ["cat"]
+    (tmp_path / "results.csv").write_text(f"{HEADER}\n{ROW}\n{ROW}")  # by hand
+    assert [row.image for row in rundir.read(tmp_path).rows] == ["cat", "cat"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -425,7 +432,8 @@ ROW = "cat,hog,,,,fast,0.5,42,3,0,20,ok,0.01,,17,,1,images/cat/x.png"
         (b'image,"layer\n', "damaged"),
         (f"{HEADER.replace('status', 'state')}\n{ROW}".encode(), "lacks the column status"),
         (f"{HEADER}\n{ROW}\n{ROW.replace('0.01', 'low')}".encode(), "line 3: relative_error is 'low', not a number"),
-        (f"{HEADER}\n{ROW[:20]}".encode(), "line 2: the row ends before the column"),
+        (f"{HEADER}\n{ROW[:20]}\n".encode(), "line 2: the row ends before the column"),
+        (f"{HEADER}\n{ROW[:20]}".encode(), "no reconstructions"),
     ],
 )
 def test_unusable_results_are_an_error_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
