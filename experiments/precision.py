@@ -79,15 +79,18 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
                 yield {"layer": layer, "recipe": recipe, "precision": precision, "own": own, "true": true}
 
 
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line; lists are separated by commas."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = {"type": lambda text: text.split(",")}
     parser.add_argument("--images", required=True)
     parser.add_argument("--network", default="squeezenet")
     parser.add_argument("--weights", default="")
-    parser.add_argument("--layers", default=["conv1", "fire4/concat", "fire8/concat", "fire9/concat"], **names)
-    parser.add_argument("--recipes", default=["fast", "paper"], **names)
+    parser.add_argument("--layers", default=["conv1", "fire4/concat", "fire8/concat", "fire9/concat"], type=_names)
+    parser.add_argument("--recipes", default=["fast", "paper"], type=_names)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--pictures", type=int, default=3)
     parser.add_argument("--json", type=pathlib.Path)

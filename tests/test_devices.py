@@ -1,4 +1,4 @@
-"""A batch on several devices is the batch on one: CPUs that pretend to be 2 and 8 devices, in processes of their own."""
+"""A batch on several devices is the batch on one: CPUs that pretend to be 2 and 8 devices, each a process."""
 
 import os
 import subprocess
@@ -28,7 +28,8 @@ count, way, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 assert jax.local_device_count() == batching.devices() == count
 if way == "vmap":  # as accelerators do
     batching.one_at_a_time = lambda: False
-np.savez(out, **{f"{name}/{key}": value for name in test_devices.CASES for key, value in test_devices.solved(name).items()})
+found = {name: test_devices.solved(name) for name in test_devices.CASES}
+np.savez(out, **{f"{name}/{key}": value for name, result in found.items() for key, value in result.items()})
 """
 
 

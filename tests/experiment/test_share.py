@@ -22,7 +22,14 @@ class Job:
     work: float
 
     def key(self, row):
-        return dict(image=row.job, representation="hog", layer="", variant="", lambda_tv=0.5, restart=row.restart)
+        return {
+            "image": row.job,
+            "representation": "hog",
+            "layer": "",
+            "variant": "",
+            "lambda_tv": 0.5,
+            "restart": row.restart,
+        }
 
 
 def job(name, count, work=1.0):
