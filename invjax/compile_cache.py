@@ -9,6 +9,7 @@ import platform
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -30,7 +31,8 @@ def turn_on() -> Path | None:
         (`JAX_COMPILATION_CACHE_DIR`, `JAX_ENABLE_COMPILATION_CACHE=0`), which is left as it is, or where it cannot be
         written, which is told in a line.
     """
-    if jax.config.jax_compilation_cache_dir is not None or not jax.config.jax_enable_compilation_cache:
+    config: Any = jax.config  # whose options have no types
+    if config.jax_compilation_cache_dir is not None or not config.jax_enable_compilation_cache:
         return None
     root = weights.cache() / "compiled"
     path = root / _processor()
