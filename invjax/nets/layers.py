@@ -116,11 +116,10 @@ class LocalResponse(nn.Module):
     size: int = 5
     alpha: float = 1e-4
     k: float = 1.0
-    precision: lax.Precision = ops.EXACT
 
     def __call__(self, x: Array) -> Array:
         """Same shape."""
-        return ops.local_response(x, self.size, self.alpha, self.k, self.precision)
+        return ops.local_response(x, self.size, self.alpha, self.k)
 
 
 class Dropout(nn.Module):

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from invjax.nets import winograd
@@ -288,39 +287,34 @@ def average_pool(x: Array) -> Array:
     return jnp.mean(x, (1, 2), keepdims=True)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def local_response(x: Array, size: int, alpha: float, k: float, precision: lax.Precision = EXACT) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def local_response(x: Array, size: int, alpha: float, k: float) -> Array:
     """Local response normalisation across channels: x · (k + α/n Σ x²)^−¾ over the n channels around each.
 
     Args:
         x: [..., C]; what is bfloat16 is normalised in float32, and rounded.
         size: n, odd.
         alpha, k: Caffe's; α is divided by n. Its β is ¾, as in every network that has such layers.
-        precision: of the sums, which are products with a band.
 
     Returns:
         [..., C].
 
     Source: Krizhevsky et al. 2012, section 3.3; Caffe's LRNLayer.
     """
-    return _local_response_forward(x, size, alpha, k, precision)[0]
+    return _local_response_forward(x, size, alpha, k)[0]
 
 
-def _local_response_forward(
-    x: Array, size: int, alpha: float, k: float, precision: lax.Precision
-) -> tuple[Array, tuple[Array, Array]]:
+def _local_response_forward(x: Array, size: int, alpha: float, k: float) -> tuple[Array, tuple[Array, Array]]:
     wide = x.astype(jnp.float32)
-    scale = k + jnp.matmul(wide * wide, _band(x.shape[-1], size, alpha / size), precision=precision)
+    scale = k + alpha / size * _neighbours(wide * wide, size)
     return (wide * _power(scale)).astype(x.dtype), (x, scale)
 
 
-def _local_response_backward(
-    size: int, alpha: float, k: float, precision: lax.Precision, saved: tuple[Array, Array], g: Array
-) -> tuple[Array]:
+def _local_response_backward(size: int, alpha: float, k: float, saved: tuple[Array, Array], g: Array) -> tuple[Array]:
     (x, scale), dtype = saved, g.dtype
     x, g, power = x.astype(jnp.float32), g.astype(jnp.float32), _power(scale)
-    spread = jnp.matmul(g * x * power / scale, _band(x.shape[-1], size, alpha / size), precision=precision)
-    return ((g * power - 1.5 * x * spread).astype(dtype),)
+    spread = _neighbours(g * x * power / scale, size)
+    return ((g * power - 1.5 * alpha / size * x * spread).astype(dtype),)
 
 
 local_response.defvjp(_local_response_forward, _local_response_backward)
@@ -332,7 +326,8 @@ def _power(scale: Array) -> Array:
     return root * jnp.sqrt(root)
 
 
-def _band(channels: int, size: int, value: float) -> np.ndarray:
-    """[C, C], `value` where two channels are less than size/2 apart."""
-    index = np.arange(channels)
-    return np.where(np.abs(index[:, None] - index) <= size // 2, value, 0).astype(np.float32)
+def _neighbours(x: Array, size: int) -> Array:
+    """Sums over the channels less than size/2 apart from each."""
+    channels = x.shape[-1]
+    padded = jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((size // 2, size // 2),))
+    return functools.reduce(jnp.add, [padded[..., first : first + channels] for first in range(size)])
