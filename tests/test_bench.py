@@ -1,4 +1,4 @@
-"""The benchmark runs, and the peer that it compares with computes the same."""
+"""The benchmark runs, says what it could not measure, and the peers that it compares with compute the same."""
 
 import json
 import sys
@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
-from experiments import bench
-from invjax import recipes
+from invjax import cli, recipes, representations
+from invjax.bench import attainable, command, measure, peers, plot, show, steps, suites
+from invjax.bench.rows import OURS, Row, geometric_means, summary
+from invjax.bench.timing import Others, Side, seconds
 from invjax.nets.layers import Concat, Conv, Dense, Dropout, GlobalAverage, LocalResponse, MaxPool, Relu
 from invjax.nets.network import Network, chain
 from invjax.representations.networks import build, network
@@ -29,100 +32,286 @@ LAYERS = chain(
     ("fc", Dense(10)),
     ("average", GlobalAverage(), "pool"),
 )
+ROWS = [
+    Row(
+        name="hog",
+        batch=8,
+        device="cpu, 2 cores",
+        rates={OURS: 1000.0, "described, eager": 80.0, "tuned, eager": 400.0, "tuned, compiled": 500.0},
+        ratios={"described, eager": 12.5, "tuned, eager": 2.5, "tuned, compiled": 2.0},
+        limit="bytes",
+        attainable={"copy": 8.0},
+        shares={"copy": 0.25},
+        others=0.01,
+    ),
+    Row(
+        name="caffenet/relu5",
+        batch=4,
+        device="cpu, 2 cores",
+        rates={OURS: 90.0, "PyTorch, eager NHWC": 45.0},
+        ratios={"PyTorch, eager NHWC": 2.0},
+        limit="operations",
+        shares={"convolution": 0.6, "product": 0.7, "copy": 0.1},
+        skipped={"PyTorch, compiled": "torch.compile needs g++"},
+    ),
+    Row("hog", 256, "H100", skipped={"row": "needs a GPU: invjax bench --rows hog"}),
+]
 
 
-@pytest.mark.slow
-def test_shallow(capsys):
-    bench.main(["--layers", "hog", "--batches", "1", "--steps", "1", "--rounds", "1"])
-    assert "vmap" in capsys.readouterr().out
-
-
-def test_cnn_without_torch(monkeypatch, capsys, tmp_path):
+@pytest.fixture
+def without_torch(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "torch", None)
-    file = tmp_path / "bench.json"
-    small = ["--network", "squeezenet", "--layers", "conv1", "--batches", "2", "--steps", "1", "--rounds", "1"]
-    bench.main(["--suite", "cnn", *small, "--json", str(file)])
-    assert "PyTorch is not installed" in capsys.readouterr().out
-    [row] = json.loads(file.read_text())["rows"]
-    assert list(row["ms"]) == ["invjax"]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Products, convolutions and copies of a few numbers, and steps one at a time."""
+    monkeypatch.setattr(attainable, "SIDE", (64, 64))
+    monkeypatch.setattr(attainable, "POSITIONS", 4)
+    monkeypatch.setattr(attainable, "COPIED", (2**16, 2**16))
+    for module, name in ((measure, "STEPS"), (measure, "SHALLOW_STEPS"), (suites, "SWEEP_STEPS")):
+        monkeypatch.setattr(module, name, 1)
+
+
+def test_seconds_are_those_of_a_step():
+    calls = []
+    times = seconds({"a": Side(lambda: calls.append("a"), 1000), "b": Side(lambda: calls.append("b"))}, rounds=3)
+    assert calls == ["a", "b"] + ["a", "a", "b", "b"] * 3
+    assert all(values.shape == (3,) and (values > 0).all() for values in times.values())
+    assert np.median(times["a"]) < np.median(times["b"])
+
+
+def test_others_are_a_share():
+    share = Others().share()
+    assert share is None or share >= 0
+
+
+@pytest.mark.parametrize("kind", [attainable.CONVOLUTION, attainable.PRODUCT, attainable.COPY])
+def test_attainable_rates(kind, small):
+    times = seconds(attainable.sides((kind,), "bfloat16"), rounds=1)
+    [rate] = attainable.rates(times | {f"{kind} slower": 1e3 * np.ones(1)}).values()
+    assert rate == pytest.approx(attainable.gigas()[kind] / float(np.median(times[f"{kind} XLA"])))
+
+
+def test_operations_of_an_attainable_convolution():
+    kernel, positions = 3 * 3 * 256 * 256, 16 * 28 * 28
+    assert attainable.gigas()[attainable.CONVOLUTION] == pytest.approx(2e-9 * kernel * positions)
+
+
+def test_work_of_a_step():
+    todo = measure.work(network("squeezenet", "conv1", weights="random"), (227, 227, 3), 2)
     # 111² positions of 96 channels that see 7×7×3 numbers; forward and back, a multiplication and an addition, twice
-    assert row["gflop"] == pytest.approx(111**2 * 96 * 7 * 7 * 3 * 2 * 2 * 2 / 1e9)
+    assert todo.operations == pytest.approx(111**2 * 96 * 7 * 7 * 3 * 2 * 2 * 2 / 1e9)
+    # picture, velocity and gradient, read and written; kernels and biases, forward and back
+    assert todo.bytes == pytest.approx((2 * 227 * 227 * 3 * 6 + 2 * (7 * 7 * 3 * 96 + 96)) * 4e-9)
+    hard, soft = (measure.work(representations.get(name), (10, 10, 1), 1).bytes for name in ("hog", "dsift"))
+    assert (hard, soft) == pytest.approx((100 * 10 * 4e-9, 100 * 14 * 4e-9))
 
 
-def test_sweep(capsys, tmp_path):
-    file = tmp_path / "bench.json"
-    bench.main(
-        [
-            "--suite",
-            "sweep",
-            "--layers",
-            "conv1",
-            "--batches",
-            "2",
-            "--steps",
-            "1",
-            "--rounds",
-            "1",
-            "--json",
-            str(file),
-        ]
-    )
-    assert "one at a time" in capsys.readouterr().out
-    [row] = json.loads(file.read_text())["rows"]
-    assert row["ratio"] == pytest.approx(row["ms"]["one at a time"] / row["ms"]["one batch"])
+def test_limit_and_shares():
+    todo, rates = measure.Work(operations=2.0, bytes=1.0), {"convolution": 10.0, "product": 20.0, "copy": 4.0}
+    assert measure.bound(todo, rates) == "bytes"
+    assert measure.bound(todo, rates | {"copy": 6.0}) == "operations"
+    assert measure.shares(todo, 2.0, rates) == {"convolution": 0.4, "product": 0.2, "copy": 0.5}
+
+
+def test_without_torch_ours_is_measured(without_torch, small, capsys, tmp_path):
+    out = ["--json", str(tmp_path / "new" / "bench.json"), "--plot", str(tmp_path / "bench.png")]
+    assert cli.main(["bench", "--rows", "squeezenet/conv1", "--batches", "2", "--rounds", "1", *out]) == 0
+    assert "skipped: PyTorch (squeezenet/conv1 batch 2): PyTorch is not installed" in capsys.readouterr().out
+    [row] = json.loads((tmp_path / "new" / "bench.json").read_text())["rows"]
+    assert list(row["rates"]) == [OURS] and row["rates"][OURS] > 0
+    assert all(row["shares"][kind] > 0 for kind in ("convolution", "product", "copy"))
+    assert row["skipped"] == {"PyTorch": "PyTorch is not installed: pip install 'invjax[bench]'"}
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_gpu_rows_are_skipped_with_the_command():
+    goals = list(suites.goals())
+    assert [row.name for row in goals] == ["caffenet/relu5", "caffenet/relu5", "hog", "the whole table"]
+    assert all("needs a GPU: invjax bench " in row.skipped["row"] for row in goals)
+    for row in goals:  # commands that exist
+        arguments = row.skipped["row"].partition("invjax ")[2].split()
+        options = cli._parser("").parse_args(arguments)
+        command.check(options)
+
+
+def test_sweep(monkeypatch, small):
+    monkeypatch.setattr(suites, "SWEEP", "squeezenet/conv1")
+    monkeypatch.setattr(suites, "SWEEP_BATCH", 2)
+    [row] = suites.sweep(["float32"], 1)
+    assert row.ratios["one at a time"] == pytest.approx(row.rates[OURS] / row.rates["one at a time"])
 
 
 def test_cells_of_a_sweep():
     phi = network("squeezenet", "conv1", weights="random")
-    _, problems, _ = bench.swept(phi, 96)
+    _, problems, _ = steps.swept(phi, 96)
     assert len(np.unique(jax.random.key_data(problems.key), axis=0)) == 32  # pictures × restarts
     sums = np.array(problems.target).reshape(96, -1).astype(np.float64).std(axis=1)
-    cells = {
-        *zip(
-            sums, problems.weights["tv"].tolist(), map(bytes, np.array(jax.random.key_data(problems.key))), strict=True
-        )
-    }
-    assert len(cells) == 96
+    keys = map(bytes, np.array(jax.random.key_data(problems.key)))
+    assert len({*zip(sums, problems.weights["tv"].tolist(), keys, strict=True)}) == 96
     assert len(np.unique(sums)) == 8
 
 
-def test_says_which_layers_there_are(capsys):
-    with pytest.raises(SystemExit, match="relu_conv1"):
-        bench.main(["--suite", "cnn", "--network", "squeezenet", "--layers", "relu1"])
+def test_table_is_extrapolated(monkeypatch):
+    monkeypatch.setattr(suites, "table_layers", lambda: ("conv1",))
+    layer, whole = suites.table(["float32"], 4 / 400 / 300)  # four steps of one of the 300 reconstructions
+    assert layer.name == "caffenet/conv1"
+    taken = 300 * 400 / layer.rates[OURS]
+    assert f"{taken:.0f} s extrapolated from 1 of 300 reconstructions × 4 of 400 steps" in whole.note
+
+
+def test_devices_of_one(monkeypatch):
+    monkeypatch.setattr(suites, "DEVICE_ROWS", ("hog",))
+    rows = list(suites.devices(["float32"], 1))
+    assert rows[0].ratios == {"one device": 1.0}
+    assert len(rows) == jax.local_device_count().bit_length()
+
+
+def test_means_are_over_the_best_of_each_kind():
+    assert ROWS[0].families() == {"described": 12.5, "tuned": 2.0}
+    assert geometric_means([*ROWS, ROWS[0].__class__("dsift", 1, "", ratios={"tuned, eager": 8.0})]) == pytest.approx(
+        {"described": 12.5, "tuned": 4.0, "PyTorch": 2.0}
+    )
+
+
+def test_table_says_what_is_missing():
+    console = Console(width=200, record=True, quiet=True)
+    show.show(ROWS, console)
+    text = "\n".join([str(column.header) for column in show.table(ROWS).columns] + list(show.remarks(ROWS)))
+    assert "skipped: hog batch 256: needs a GPU: invjax bench --rows hog" in text
+    assert "skipped: PyTorch, compiled (caffenet/relu5 batch 4): torch.compile needs g++" in text
+    assert "ratio to\ntuned" in text and "of attainable\nconvolutions" in text and "measured on: cpu, 2 cores" in text
+    cells = [list(column.cells) for column in show.table(ROWS).columns]
+    assert cells[0] == ["hog", "caffenet/relu5", "hog"] and ["1,000", "90.0", ""] in cells
+
+
+def test_json_of_rows():
+    result = json.loads(json.dumps(summary(ROWS, 5)))
+    assert [row["ratio"] for row in result["rows"]] == [2.0, 2.0, None]
+    assert result["geometric_means"]["tuned"] == pytest.approx(2) and "jax" in result["versions"]
+
+
+def test_plot_of_rows(tmp_path):
+    plot.draw(ROWS, tmp_path / "bench.png")
+    plot.draw(ROWS[2:], tmp_path / "nothing.png")
+    assert (tmp_path / "bench.png").exists() and not (tmp_path / "nothing.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["everything"], "unknown suite 'everything'. Valid: networks, shallow, sweep, devices, table"),
+        (["--rows", "hog", "--quick"], "exclude each other"),
+        (["--rows", "squeezenet/relu1"], "relu_conv1"),
+        (["--rows", "hog/relu1"], "'hog' is not a network"),
+        (["--rows", "hogg"], "hogg"),
+        (["--rows", "hog", "--precision", "half"], "precision must be of float32, tf32, bfloat16, got 'half'"),
+        (["--batches", "4"], "--batches is for --rows"),
+        (["--rows", "hog", "--batches", "0"], "must be at least 1, got 0"),
+        (["table", "--fraction", "0"], "--fraction must be above 0 and at most 1, got 0"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, complaint, capsys):
+    assert cli.main(["bench", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error and error.count("\n") == 1
+
+
+@pytest.fixture
+def torch():
+    """PyTorch, which tests do not require, on one core: pictures are small."""
+    module = pytest.importorskip("torch", reason="compares with PyTorch: pip install 'invjax[bench]'")
+    threads = module.get_num_threads()
+    module.set_num_threads(1)
+    yield module
+    module.set_num_threads(threads)
+
+
+def noise(side, channels):
+    """A picture without ties of orientations."""
+    return np.random.default_rng(0).normal(0, 60, (side, side, channels)).astype(np.float32)
+
+
+def compare(peer, phi, image, weights, method):
+    """Values and gradients where the peer has got to, against ours."""
+    ours = jax.vmap(jax.value_and_grad(lambda u: method.objective(u, phi, phi(jnp.asarray(image)), weights)[0]))
+    values, gradients = peer.value_and_gradient()
+    expected_values, expected_gradients = ours(jnp.asarray(peer.u.permute(0, 2, 3, 1).numpy()))
+    np.testing.assert_allclose(values.numpy(), expected_values, rtol=1e-4)
+    difference = gradients.permute(0, 2, 3, 1).numpy() - expected_gradients
+    assert np.linalg.norm(difference) < 1e-4 * np.linalg.norm(expected_gradients)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("layer", ["fc", "average", "norm1"])
-def test_peer_computes_the_same(layer, channels_last):
-    pytest.importorskip("torch")
-    from experiments import torch_peer
+@pytest.mark.usefixtures("torch")
+def test_network_peer_computes_the_same(layer, channels_last):
+    from invjax.bench import torch_descent, torch_networks
 
-    network = Network(LAYERS, InputSpec(3, size=32), (layer,))
-    params = random.draw(network, 0, network.weighted())
-    image = np.random.default_rng(0).normal(0, 60, (32, 32, 3)).astype(np.float32)
-    phi = build(network, network.prepare(jax.tree.map(jnp.asarray, params)))
+    whole = Network(LAYERS, InputSpec(3, size=32), (layer,))
+    params = random.draw(whole, 0, whole.weighted())
+    image, setting = noise(32, 3), torch_descent.Setting(channels_last=channels_last)
+    phi = build(whole, whole.prepare(jax.tree.map(jnp.asarray, params)))
     method, weights, _ = recipes.prepare(phi, image.shape, "paper")
-    peer = torch_peer.Inversion(network, params, image, weights, 2, channels_last)
+    features = torch_networks.features(whole, params, setting)
+    peer = torch_descent.Descent(features, image, weights, 2, setting)
     peer.advance(3)
-    values, gradients = peer.value_and_gradient()
-    ours = jax.vmap(jax.value_and_grad(lambda u: method.objective(u, phi, phi(jnp.asarray(image)), weights)[0]))
-    expected_values, expected_gradients = ours(jnp.asarray(peer.u.permute(0, 2, 3, 1).numpy()))
-    np.testing.assert_allclose(values.numpy(), expected_values, rtol=1e-5)
-    difference = gradients.permute(0, 2, 3, 1).numpy() - expected_gradients
-    assert np.abs(difference).max() < 1e-5 * np.abs(expected_gradients).max()
+    compare(peer, phi, image, weights, method)
 
 
-def test_peer_steps_with_momentum():
-    torch = pytest.importorskip("torch")
-    from experiments import torch_peer
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", ["hog", "hogb", "dsift"])
+def test_tuned_peer_computes_the_same(torch, name, compiled):
+    """Both ways to pool: what is meant to be compiled is not compiled here."""
+    from invjax.bench import torch_descent, torch_tuned
 
-    network = Network(LAYERS, InputSpec(3, size=32), ("relu1",))
-    image = np.random.default_rng(0).normal(0, 60, (32, 32, 3)).astype(np.float32)
+    image, phi = noise(61, 1), representations.get(name)
+    features = torch_tuned.features(phi.apply, 61, torch_descent.Setting(compiled=compiled))
+    expected = np.moveaxis(np.asarray(phi(jnp.asarray(image))), -1, 0)
+    np.testing.assert_allclose(features(torch.tensor(image).permute(2, 0, 1)[None])[0], expected, rtol=0, atol=1e-4)
+    method, weights, _ = recipes.prepare(phi, image.shape, "paper")
+    peer = torch_descent.Descent(features, image, weights, 2, torch_descent.Setting())
+    peer.advance(1)
+    compare(peer, phi, image, weights, method)
+
+
+@pytest.mark.parametrize("name", ["hog", "hogb", "dsift"])
+def test_described_peer_computes_the_same(torch, name):
+    """In float64, since the arccosine, by which the paper describes bilinear votes, is steep at one."""
+    from invjax.bench import torch_convolutions
+
+    image, phi = noise(61, 1), representations.get(name)
+    picture = torch.tensor(image, dtype=torch.float64).permute(2, 0, 1)[None].requires_grad_()
+    feature = torch_convolutions.features(phi.apply, torch.zeros((), dtype=torch.float64))(picture)
+    expected, pull_back = jax.vjp(phi, jnp.asarray(image))
+    np.testing.assert_allclose(feature[0].detach(), np.moveaxis(np.asarray(expected), -1, 0), rtol=0, atol=1e-4)
+    cotangent = np.random.default_rng(1).normal(size=expected.shape).astype(np.float32)
+    [gradient] = torch.autograd.grad(feature, picture, torch.tensor(cotangent).double().permute(2, 0, 1)[None])
+    [wanted] = pull_back(jnp.asarray(cotangent))
+    assert np.linalg.norm(gradient[0, 0].numpy() - np.asarray(wanted)[..., 0]) < 1e-4 * np.linalg.norm(wanted)
+
+
+def test_peer_steps_with_momentum(torch):
+    from invjax.bench import torch_descent
+
     weights = {"alpha": 1.0, "tv": 1.0}
-    peer = torch_peer.Inversion(network, random.draw(network, 0, network.weighted()), image, weights, 2, True)
+    peer = torch_descent.Descent(lambda x: x.square(), noise(8, 3), weights, 2, torch_descent.Setting())
     velocity = torch.zeros(())
     for _ in range(3):
-        velocity = 0.9 * velocity - torch_peer.RATE * peer.value_and_gradient()[1]
+        velocity = 0.9 * velocity - torch_descent.RATE * peer.value_and_gradient()[1]
         expected = peer.u + velocity
         peer.advance(1)
         torch.testing.assert_close(peer.u, expected)
+
+
+def test_a_peer_that_fails_is_named(torch, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("invjax.bench.torch_descent.Descent.advance", lambda *_: 1 / 0)
+    phi = representations.get("hog")
+    _, problems, image = steps.prepared(phi, "paper", 1)
+    found, missing = peers.sides(phi, image, problems, "float32", 1)
+    assert found == {}
+    assert missing["tuned, eager"] == "ZeroDivisionError: division by zero"
+    assert missing["tuned, compiled"] == "torch.compile needs g++"

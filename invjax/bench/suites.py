@@ -27,7 +27,7 @@ GOALS = (  # of an H100: row, batch, precision
     ("hog", 256, "float32"),
 )
 SWEEP, SWEEP_BATCH, SWEEP_STEPS = "squeezenet/fire4/concat", 96, 5
-DEVICE_STEPS = 10
+DEVICE_ROWS, DEVICE_STEPS = ("hog", "caffenet/relu5"), 10
 PICTURES, LAMBDAS, STEPS = 100, 3, 400  # of the paper's table
 
 
@@ -93,7 +93,7 @@ def devices(precisions: Sequence[str], rounds: int) -> Iterator[Row]:
     """A batch shared by one, two, four … local devices, the same steps by turns."""
     counts = [2**power for power in range(jax.local_device_count().bit_length())]
     batch = 256 if accelerated() else 8
-    for name in ("hog", "caffenet/relu5"):
+    for name in DEVICE_ROWS:
         meanwhile = Others()
         times = seconds({str(count): on_devices(name, precisions[0], batch, count) for count in counts}, rounds)
         for count in counts:
@@ -131,7 +131,7 @@ def table(precisions: Sequence[str], fraction: float) -> Iterator[Row]:
     steps = max(4, round(STEPS * fraction))
     cells = max(1, round(PICTURES * LAMBDAS * min(1.0, fraction * STEPS / steps)))
     whole = compiling = 0.0
-    for layer in nets.get("caffenet").names():
+    for layer in table_layers():
         phi = representation(f"caffenet/{layer}", precisions[0])
         method, problems, image = prepared(phi, "paper", cells)
         size = memory.batch_size(method, phi, problems, image.shape, cells, steps).size
@@ -151,10 +151,15 @@ def table(precisions: Sequence[str], fraction: float) -> Iterator[Row]:
         0,
         device(),
         precisions[0],
-        rates={OURS: 20 * PICTURES * LAMBDAS * STEPS / whole},
+        rates={OURS: len(table_layers()) * PICTURES * LAMBDAS * STEPS / whole},
         note=f"{whole:.0f} s extrapolated from {cells} of 300 reconstructions × {steps} of 400 steps per layer, and "
         f"{compiling:.0f} s of compilation once",
     )
+
+
+def table_layers() -> tuple[str, ...]:
+    """The table's columns."""
+    return nets.get("caffenet").names()
 
 
 def goals() -> Iterator[Row]:
