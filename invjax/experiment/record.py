@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
 import numpy as np
 from PIL import Image
 
-from invjax import images, metrics
+from invjax import batching, images, metrics
 from invjax.errors import UserError
 from invjax.experiment import movie
 from invjax.experiment.batch import Batch, Solved
@@ -53,34 +54,43 @@ def record(batch: Batch, solved: Solved, directory: RunDirectory, stretch: bool)
         directory: where it belongs.
         stretch: also write pictures stretched to the full range.
     """
-    job, result, rows, histories = batch.job, solved.inversion, [], []
-    features = compute_features(job.phi, result.images)
-    for index, reconstruction in enumerate(batch.rows):
-        target, image = batch.targets.of(reconstruction.picture), result.images[index]
-        place = stem(job, reconstruction)
-        _save_pictures(directory.path / place, image, features[index], target, job, stretch)
-        if solved.frames is not None:
-            write_atomically(directory.path / f"{place}.webp", movie.frames_to_webp(solved.frames[:, index]))
-        error = float(result.relative_error[index])
-        norm = float(np.linalg.norm(metrics.flat(jax.tree.map(lambda leaf: leaf[None], target))))
-        rows.append(
-            job.key(reconstruction)
-            | {
-                "weights": job.phi.source,
-                "recipe": job.recipe,
-                "lambda_alpha": reconstruction.weights["alpha"],
-                "seed": reconstruction.seed,
-                "steps": job.steps,
-                "status": result.status[index],
-                "relative_error": error,
-                "normalized_error": metrics.normalized_error(error, norm, batch.targets.pairwise_distance),
-                "seconds": solved.seconds / len(batch.rows),
-                "picture": f"{place}.png",
-            }
-            | _likeness(job, batch.targets.originals.get(reconstruction.picture), image)
+    job, history = batch.job, solved.inversion.history
+    features = compute_features(job.phi, solved.inversion.images)
+    # compressing and comparing pictures takes long, and other cores can do it too
+    with ThreadPoolExecutor(batching.CORES) as pool:
+        rows = list(
+            pool.map(lambda i: _row(batch, solved, i, features[i], directory.path, stretch), range(len(batch.rows)))
         )
-        histories.append({k: v if k == "step" else v[index] for k, v in result.history.items()})
+    histories = [{k: v if k == "step" else v[i] for k, v in history.items()} for i in range(len(rows))]
     directory.add(rows, histories)
+
+
+def _row(batch: Batch, solved: Solved, index: int, feature: Feature, workdir: Path, stretch: bool) -> Row:
+    """Writes the files of one reconstruction, and measures it."""
+    job, reconstruction, result = batch.job, batch.rows[index], solved.inversion
+    target, image = batch.targets.of(reconstruction.picture), result.images[index]
+    place = stem(job, reconstruction)
+    _save_pictures(workdir / place, image, feature, target, job, stretch)
+    if solved.frames is not None:
+        write_atomically(workdir / f"{place}.webp", movie.frames_to_webp(solved.frames[:, index]))
+    error = float(result.relative_error[index])
+    norm = float(np.linalg.norm(metrics.flat(jax.tree.map(lambda leaf: leaf[None], target))))
+    return (
+        job.key(reconstruction)
+        | {
+            "weights": job.phi.source,
+            "recipe": job.recipe,
+            "lambda_alpha": reconstruction.weights["alpha"],
+            "seed": reconstruction.seed,
+            "steps": job.steps,
+            "status": result.status[index],
+            "relative_error": error,
+            "normalized_error": metrics.normalized_error(error, norm, batch.targets.pairwise_distance),
+            "seconds": solved.seconds / len(batch.rows),
+            "picture": f"{place}.png",
+        }
+        | _likeness(job, batch.targets.originals.get(reconstruction.picture), image)
+    )
 
 
 def _likeness(job: Job, original: np.ndarray | None, image: np.ndarray) -> Row:
