@@ -1,5 +1,6 @@
 """The benchmark runs, says what it could not measure, and the peers that it compares with compute the same."""
 
+import io
 import json
 import sys
 
@@ -176,15 +177,20 @@ def test_means_are_over_the_best_of_each_kind():
     )
 
 
-def test_table_says_what_is_missing():
-    console = Console(width=200, record=True, quiet=True)
+def test_tables_say_what_is_missing():
+    console = Console(width=120, record=True, file=io.StringIO())
     show.show(ROWS, console)
-    text = "\n".join([str(column.header) for column in show.table(ROWS).columns] + list(show.remarks(ROWS)))
+    text = console.export_text()
     assert "skipped: hog batch 256: needs a GPU: invjax bench --rows hog" in text
     assert "skipped: PyTorch, compiled (caffenet/relu5 batch 4): torch.compile needs g++" in text
-    assert "ratio to\ntuned" in text and "of attainable\nconvolutions" in text and "measured on: cpu, 2 cores" in text
-    cells = [list(column.cells) for column in show.table(ROWS).columns]
-    assert cells[0] == ["hog", "caffenet/relu5", "hog"] and ["1,000", "90.0", ""] in cells
+    assert "measured on: cpu, 2 cores" in text and "ratios to tuned: 2.00" in text
+    layers, others = show.tables(ROWS)
+    columns = {str(column.header): list(column.cells) for column in others.columns}
+    assert (
+        columns[""] == ["hog", "hog"] and columns[OURS] == ["1,000", ""] and columns["ratio to\ntuned"] == ["2.00", ""]
+    )
+    columns = {str(column.header): list(column.cells) for column in layers.columns}
+    assert columns["share of\nconvolutions"] == ["60%"] and columns["limit"] == ["operations"]
 
 
 def test_json_of_rows():

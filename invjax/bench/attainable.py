@@ -26,7 +26,7 @@ COPIED = (2**26, 2**30)  # bytes
 
 
 def gigas() -> dict[str, float]:
-    """1e9 operations, or bytes read and written, of a step of each."""
+    """1e9 operations, or bytes read and written, of a step of each: a copy reads and writes every number once."""
     large = _large()
     return {
         PRODUCT: 2e-9 * SIDE[large] ** 3,
@@ -65,8 +65,9 @@ def _large() -> bool:
 def _jax(kind: str, precision: str) -> Callable[[], object]:
     dtype, products = PRECISIONS[precision]
     arrays = [jnp.full(shape, 0.5, dtype if kind != COPY else jnp.float32) for shape in _shapes(kind)]
+    if kind == COPY:
+        return _in_place(jax.jit(lambda x: x + 1, donate_argnums=0), arrays[0])
     functions: dict[str, Callable[..., Any]] = {
-        COPY: lambda x: x + 1,
         PRODUCT: lambda x, y: jnp.matmul(x, y, precision=products),
         CONVOLUTION: lambda x, y: lax.conv_general_dilated(
             x, y, (1, 1), "SAME", dimension_numbers=LAYOUT, precision=products
@@ -74,6 +75,16 @@ def _jax(kind: str, precision: str) -> Callable[[], object]:
     }
     function = jax.jit(functions[kind])
     return lambda: jax.block_until_ready(function(*arrays))
+
+
+def _in_place(function: Any, array: Any) -> Callable[[], object]:
+    """Over the same memory again and again: new memory is slow where the system hands it out page by page."""
+
+    def run() -> None:
+        nonlocal array
+        array = jax.block_until_ready(function(array))
+
+    return run
 
 
 def _torch(kind: str, precision: str, device: str) -> Callable[[], object]:
@@ -88,7 +99,7 @@ def _torch(kind: str, precision: str, device: str) -> Callable[[], object]:
         picture, kernel = tensors[0].permute(0, 3, 1, 2), tensors[1].permute(3, 2, 0, 1)
         tensors = [picture, kernel.contiguous(memory_format=torch.channels_last)]
     functions: dict[str, Callable[..., Any]] = {
-        COPY: lambda x: x.add(1),
+        COPY: lambda x: x.add_(1),
         PRODUCT: torch.matmul,
         CONVOLUTION: lambda x, y: torch.nn.functional.conv2d(x, y, padding=WINDOW // 2),
     }

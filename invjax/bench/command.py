@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from invjax.bench.rows import Row
 
 SUITES = ("networks", "shallow", "sweep", "devices", "table")
-WIDTH = 180  # of tables in files
+WIDTH = 150  # of tables in files
 EPILOG = """\
 Suites: networks and shallow, layers and HOG, HOGb and DSIFT against PyTorch (the default: both); sweep, cells of a
 sweep as one batch against one at a time; devices, a batch over 1, 2, 4 … local devices; table, how long the paper's

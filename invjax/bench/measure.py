@@ -17,7 +17,7 @@ from invjax.bench.steps import ours, prepared, representation
 from invjax.bench.timing import Others, seconds
 from invjax.types import Representation
 
-STEPS, SHALLOW_STEPS = 4, 20  # of a stretch that is timed
+STEPS, SHALLOW_STEPS = 4, 10  # of a stretch that is timed
 
 # Passes over a picture's pixels that a step cannot do without, 4 bytes each, as long as it computes Φ, the gradient and
 # the update one after the other: picture, velocity and gradient are read and written; each vote's value and number too.

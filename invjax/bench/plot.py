@@ -9,6 +9,7 @@ from typing import Any
 from invjax.bench.rows import Row
 
 COLOURS = ("#1f6f8b", "#e07a3f", "#6a4c93", "#8aa35b")
+GREYS = ("#222222", "#777777", "#c8a951")
 LIMITS = {"convolution": "convolutions", "product": "matrix products", "copy": "bytes copied"}
 
 
@@ -24,36 +25,44 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     measured = [row for row in rows if row.ratios or row.shares]
     if not measured:
         return
-    figure = Figure(figsize=(9, 1.6 + 0.32 * len(measured)), layout="constrained")
+    figure = Figure(figsize=(9.5, 1.9 + 0.27 * len(measured)), layout="constrained")
+    figure.suptitle(f"A gradient step of invjax on {measured[0].device}", x=0.01, ha="left", fontsize="large")
     left, right = figure.subplots(1, 2, sharey=True)
-    _dots(left, [row.families() for row in measured], {})
-    _dots(right, [row.shares for row in measured], LIMITS)
+    _dots(left, [row.families() for row in measured], COLOURS, {})
+    _dots(right, [row.shares for row in measured], GREYS, LIMITS)
     left.axvline(1, color="0.3", linewidth=1)
     left.set_xscale("log")
-    left.set_xlabel("times as fast as the best of the peer")
+    left.set_xlabel("times as fast as the best peer")
     right.set_xlabel("share of the attainable rate")
-    right.set_xlim(0, max(1.02, *(share for row in measured for share in row.shares.values()), 0) * 1.02)
+    right.set_xlim(0, max(1.0, *(share for row in measured for share in row.shares.values()), 0) * 1.03)
     right.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     _plain_numbers(left)
     left.set_yticks(range(len(measured)), [_label(row) for row in measured])
-    left.invert_yaxis()
-    left.set_title(f"invjax on {measured[0].device}", loc="left", fontsize="medium")
+    left.set_ylim(len(measured) - 0.4, -0.6)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)
 
 
-def _dots(axes: Any, values: list[dict[str, float]], names: dict[str, str]) -> None:
+def _dots(axes: Any, values: list[dict[str, float]], colours: tuple[str, ...], names: dict[str, str]) -> None:
     """A line per row and a colour per kind of value."""
-    for kind, colour in zip(dict.fromkeys(kind for row in values for kind in row), COLOURS, strict=False):
+    for kind, colour in zip(dict.fromkeys(kind for row in values for kind in row), colours, strict=False):
         places = [(row[kind], place) for place, row in enumerate(values) if kind in row]
-        axes.scatter(*zip(*places, strict=True), s=42, color=colour, label=names.get(kind, kind), zorder=3)
+        axes.scatter(*zip(*places, strict=True), s=36, color=colour, label=names.get(kind, kind), zorder=3)
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(left=False)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize="small")
+        axes.legend(
+            frameon=False,
+            loc="lower left",
+            bbox_to_anchor=(-0.03, 1.0),
+            ncols=3,
+            fontsize="small",
+            handletextpad=0.1,
+            columnspacing=1.0,
+        )
 
 
 def _plain_numbers(axes: Any) -> None:
