@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 import operator
 import os
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 CORES = os.cpu_count() or 1
 AXIS = "batch"
+NO_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +210,21 @@ def _jitted(program: Program, size: int | None, devices: int, by_turns: bool, do
         function = _batched(program, size if by_turns and devices > 1 else None)
         function = _shared(function) if devices > 1 else function
         function.__name__ = program.__name__
-    return jax.jit(function, donate_argnums=(2,) if donate else ())
+    return jax.jit(function, donate_argnums=(2,) if donate else (), compiler_options=compiler_options())
+
+
+@functools.cache
+def compiler_options() -> dict[str, Any] | None:
+    """What XLA is told: on a CPU to leave products to YNNPACK, as it does, but not convolutions, which take up to three
+    times as long there (docs/performance.md). A version of XLA without such an option has no such choice."""
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(lambda: 0, compiler_options=NO_CONVOLUTIONS).lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        logging.getLogger(__name__).info("XLA chooses by itself how to compute convolutions: %s", error)
+        return None
+    return NO_CONVOLUTIONS
 
 
 def _batched(program: Program, size: int | None) -> Callable[..., Any]:

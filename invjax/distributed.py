@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -86,12 +87,28 @@ def meet(
             raise
     if refused:
         raise UserError(refused)
+    os.environ.update(host_alone(joined["chips"]))
     if joined["devices"]:
         import jax
 
         for name, devices in joined["devices"].items():
             jax.config.update(name, devices)
     return seat
+
+
+def host_alone(chips: int) -> dict[str, str]:
+    """Variables that make a host of a TPU pod compute by itself, where libtpu would wait for all others at each start.
+
+    Args:
+        chips: of this host; 0: no TPU.
+
+    Source: W. Cromar in pytorch/xla issue 7714, 2024; the names are libtpu's. Not tried on a pod.
+    """
+    bounds = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}.get(chips)
+    if bounds is None:
+        return {}
+    hosts = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"}
+    return hosts | {"TPU_PROCESS_BOUNDS": "1,1,1", "TPU_CHIPS_PER_PROCESS_BOUNDS": bounds}
 
 
 def _refusal(prepare: Callable[[], None]) -> str:
@@ -142,13 +159,15 @@ def _explanation(log: str, coordinator: str | None, count: int | None, index: in
 def _attend(coordinator: str | None, count: int | None, index: int | None, seconds: float) -> None:
     """The child: tells its parent who it is, and whether the run can begin."""
     import jax
-    from jax._src import distributed  # JAX has no public name for what it has found, nor for messages
+    from jax._src import distributed, hardware_utils  # JAX has no public name for what it has found, nor for messages
 
     jax.distributed.initialize(coordinator, count, index, initialization_timeout=round(seconds))
     state: Any = distributed.global_state
     names = "jax_cuda_visible_devices", "jax_rocm_visible_devices"
     devices = {name: value for name in names if (value := jax.config._read(name)) != "all"}
-    print(json.dumps({"index": state.process_id, "count": state.num_processes, "devices": devices}), flush=True)
+    chips, _ = hardware_utils.num_available_tpu_chips_and_device_id()
+    seat = {"index": state.process_id, "count": state.num_processes}
+    print(json.dumps(seat | {"devices": devices, "chips": chips}), flush=True)
     if state.process_id == 0:
         message = sys.stdin.readline()
         state.client.key_value_set(_READY, message or json.dumps({"refused": "process 0 was stopped"}))

@@ -23,6 +23,18 @@ def test_one_by_one_is_vmap(monkeypatch):
     np.testing.assert_allclose(one_by_one["sum"], [3, 13, 23, 33])
 
 
+def test_an_option_that_xla_does_not_know_is_not_given(monkeypatch, caplog):
+    batching.compiler_options.cache_clear()
+    monkeypatch.setattr(batching, "NO_CONVOLUTIONS", {"xla_cpu_of_another_version": ""})
+    try:
+        with caplog.at_level("INFO", "invjax"):
+            assert batching.compiler_options() is None
+    finally:
+        batching.compiler_options.cache_clear()
+    if jax.default_backend() == "cpu":
+        assert "xla_cpu_of_another_version" in caplog.text
+
+
 @pytest.mark.parametrize("recipe", ["fast", "paper"])
 def test_the_accelerators_way_finds_the_same_pictures(monkeypatch, recipe):
     phi = representations.get("hogb")

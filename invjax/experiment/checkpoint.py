@@ -97,14 +97,7 @@ class Checkpoint:
         shutil.rmtree(self._path, ignore_errors=True)
 
     def _manager(self) -> ocp.CheckpointManager:
-        # of a pod of TPUs, which is one runtime, each process keeps its own batches
-        own = jax.process_index()
-        alone = ocp.options.MultiprocessingOptions(
-            primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
-        )
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=1, create=False, enable_async_checkpointing=False, multiprocessing_options=alone
-        )
+        options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True, enable_async_checkpointing=False)
         return ocp.CheckpointManager(self._path, options=options)
 
 

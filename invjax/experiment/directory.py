@@ -92,11 +92,11 @@ class RunDirectory:
         self._team.release()
 
     def unite(self) -> None:
-        """Takes over the ledgers of the team, and puts their rows in the order of the plan."""
+        """Takes over the ledgers of the team, if any, and puts the rows in the order of the plan."""
         if not self._team.alone:
             self._team.claim()
             self._ledger = collect(self.path) or Ledger(self.path)
-            self._ledger.sort(self._planned)
+        self._ledger.sort(self._planned)
 
     @property
     def failures(self) -> list[Row]:
@@ -171,12 +171,12 @@ def _digest(pictures: dict[str, str], planned: Iterable[Key]) -> str:
 
 
 def _devices(device: jax.Device) -> str:
-    return f"{jax.device_count()} × {device.device_kind}"
+    return f"{jax.local_device_count()} × {device.device_kind}"
 
 
 def environment(command: str, processes: int = 1) -> dict[str, Any]:
     """What the results may depend on: versions, machine, device, command."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     return {
         "command": command,
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -22,6 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
+import jax
+
 from invjax import distributed
 from invjax.errors import UserError, one_line
 from invjax.experiment.checkpoint import saved_batches
@@ -110,7 +112,7 @@ class _Peer:
     reason: str = ""
     plan: str = ""
     beat: str = ""
-    heard: float = dataclasses.field(default_factory=time.monotonic)
+    silence: int = 0  # beats of our own: where all were suspended together, nobody was silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,10 +207,12 @@ class Team:
             plan: a digest of everything that the processes have to agree on.
 
         Raises:
-            UserError: it has another one, or has ended.
+            UserError: it has another one, or has ended, or this process does not compute by itself.
         """
         if self.alone:
             return
+        if jax.process_count() > 1:  # checkpoints, for one, would wait for the others
+            raise UserError(f"JAX sees devices of {jax.process_count()} hosts as one; see TPU pods in docs/scaling.md")
         self._show(plan=plan)
         first = self._peers.get(0)
         while first is not None and not first.plan:
@@ -270,7 +274,7 @@ class Team:
     def _live(self) -> None:
         while not self._ended.wait(self._patience / BEATS):
             self._show()
-            self._look()
+            self._look(beat=1)
 
     def _folder(self, index: int) -> Path:
         return self._workdir / "processes" / str(index)
@@ -282,25 +286,26 @@ class Team:
             # in place: a file system of several hosts may show a renamed one late
             (self.folder / "pulse").write_text(json.dumps(self._pulse), encoding="utf-8")
 
-    def _look(self) -> None:
+    def _look(self, beat: int = 0) -> None:
         """Reads the others' pulses, and tells of each that ends early."""
         with self._busy:
             for index, peer in self._peers.items():
                 before = peer.state
-                self._feel(index, peer)
+                self._feel(index, peer, beat)
                 if peer.state != before and peer.state not in _WELL:
                     self._say(f"{_fate(index, self.count, peer)}; the others go on")
 
-    def _feel(self, index: int, peer: _Peer) -> None:
+    def _feel(self, index: int, peer: _Peer, beat: int) -> None:
         try:
             text = (self._folder(index) / "pulse").read_text(encoding="utf-8")
             pulse = json.loads(text)
         except (OSError, ValueError):  # not there yet, or just being written
             text, pulse = peer.beat, None
+        peer.silence += beat
         if pulse and text != peer.beat:
-            peer.beat, peer.heard = text, time.monotonic()
+            peer.beat, peer.silence = text, 0
             peer.state, peer.reason, peer.plan = pulse["state"], pulse["reason"], pulse["plan"]
-        elif peer.state in (RUNNING, FINISHED) and time.monotonic() - peer.heard > self._patience:
+        elif peer.state in (RUNNING, FINISHED) and peer.silence > BEATS:
             peer.state = DEAD if peer.state == RUNNING else LEFT
 
 

@@ -140,6 +140,11 @@ def test_numbers_that_cannot_be_are_refused(numbers, message):
         distributed.check(*numbers)
 
 
+def test_a_host_of_a_pod_computes_by_itself():
+    assert distributed.host_alone(0) == {}
+    assert distributed.host_alone(4)["TPU_CHIPS_PER_PROCESS_BOUNDS"] == "2,2,1"
+
+
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys):
     assert cli.main(["run", "demo", "--workdir", str(tmp_path / "out"), "--num_processes", "2"]) == 2
     assert capsys.readouterr().err.startswith("invjax: error: --coordinator and --process_id missing")
