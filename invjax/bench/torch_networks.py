@@ -121,7 +121,7 @@ def _windows(x: Tensor, size: int) -> Tensor:
     """Sums over `size` neighbouring channels."""
     if torch.compiler.is_compiling():  # which fuses these, and copies for each update in place
         around = F.pad(x, (0, 0, 0, 0, size // 2, size // 2))
-        return sum(around[:, shift : shift + x.shape[1]] for shift in range(size))  # type: ignore[return-value]
+        return sum(around[:, shift : shift + x.shape[1]] for shift in range(size))  # type: ignore[return-value,unused-ignore]
     total = x.clone()
     for shift in range(1, size // 2 + 1):
         total[:, shift:] += x[:, :-shift]

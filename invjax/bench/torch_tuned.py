@@ -51,7 +51,7 @@ def _hog(hog: Hog, size: int, setting: Setting) -> Features:
         norms = F.pad((above[..., :-1] + above[..., 1:]).clamp_min(TINY).rsqrt(), (1, 1, 1, 1))
         both, count = torch.cat([cells, undirected], 1), cells.shape[2]
         corners = [norms[:, :, i : i + count, j : j + count] for i in (0, 1) for j in (0, 1)]
-        return sum((both * corner).clamp_max(CLAMP) for corner in corners) * 0.5  # type: ignore[return-value]
+        return sum((both * corner).clamp_max(CLAMP) for corner in corners) * 0.5  # type: ignore[return-value,unused-ignore]
 
     return function
 
