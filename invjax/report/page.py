@@ -25,7 +25,7 @@ CHIPS = 24  # with more values than that, a choice is a list to pull down
 STUDY_ROWS = 500  # of a table of the study; the rest is in its file
 FILES = ("results.csv", "history.jsonl", *rundir.STUDY)
 FOLDERS = ("figures", "tables")  # of files for a paper
-MOST = 3000  # reconstructions of a page, some 40 MB of them; of more, those of some pictures
+MOST = 2000  # reconstructions of a page, some 40 MB of them; of more, those of some pictures
 
 
 def write(workdirs: Path | Sequence[Path], out: Path | None = None) -> Path:
