@@ -38,15 +38,13 @@ def need(size, in_turns):
     states = jax.vmap(lambda problem: inversion.start(method, problem, shape))(problems)
     batch = problems, states
 
-    def chunk(problem, state):
-        def step(state, _):
-            return inversion.step(method, phi, problem, state), None
-
-        return jax.lax.scan(step, state, length=5)[0]
+    def chunk(steps, problem, state):
+        return jax.lax.fori_loop(0, steps, lambda _, state: inversion.step(method, phi, problem, state), state)
 
     part = jax.tree.map(lambda leaf: leaf[0], batch) if in_turns else batch
-    function = chunk if in_turns else jax.vmap(chunk)
-    found = jax.jit(function, donate_argnums=1).lower(*part).compile().memory_analysis()
+    function = chunk if in_turns else jax.vmap(chunk, (None, 0, 0))
+    program = jax.jit(function, donate_argnums=2, compiler_options=batching.compiler_options())
+    found = program.lower(5, *part).compile().memory_analysis()
     working = found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     if not in_turns:
         return working + found.argument_size_in_bytes
