@@ -157,11 +157,17 @@ def iterate(program: Program, steps: int, phi: Any, problems: Any, states: Any, 
     Returns:
         The states.
     """
-    shared = phi, everywhere(np.int32(steps))
+    shared = phi, _number(steps, devices())
     function = chunk(program, steps, count(problems), together)
     if in_turns():
         return _on_cores(function, group_size(count(problems), together), shared, problems, states)
     return function(shared, problems, states)
+
+
+@functools.cache
+def _number(value: int, devices: int) -> jax.Array:
+    """A number on so many devices, brought there once."""
+    return everywhere(jax.device_put(np.int32(value)))
 
 
 def chunk(program: Program, steps: int, total: int, together: int = 1) -> Any:
