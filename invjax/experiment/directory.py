@@ -95,7 +95,7 @@ class RunDirectory:
         """Takes over the ledgers of the team, if any, and puts the rows in the order of the plan."""
         if not self._team.alone:
             self._team.claim()
-            self._ledger = collect(self.path) or Ledger(self.path)
+            self._ledger = collect(self.path, count=self._team.count) or Ledger(self.path)
         self._ledger.sort(self._planned)
 
     @property

@@ -14,7 +14,7 @@ from types import FrameType
 
 from ml_collections import ConfigDict
 
-from invjax import images, inversion
+from invjax import images, inversion, memory
 from invjax.errors import Incomplete, UserError, one_line
 from invjax.experiment import config as configs
 from invjax.experiment.batch import Batch, Descent, Solved, batch_size, by_dictionary
@@ -114,11 +114,12 @@ class _Runner:
     ) -> None:
         self._directory, self._config, self._display, self._log, self._stop = directory, config, display, log, stop
         self._done, self._finished = done, finished
-        self._place = ""
+        self._place, self._most = "", 0
 
     def run(self, job: Job, portion: Portion, place: str) -> None:
         """Computes a portion of a job; `place` says which job it is of how many."""
         self._place = f"{job.phi.name} {job.phi.layer}".strip() + place
+        self._most = max(map(len, (*portion.begun, portion.fresh)))
         for rows in portion.begun:
             self._begin(job, rows)
         rows = portion.fresh
@@ -133,8 +134,10 @@ class _Runner:
             return
         if chosen.size < len(rows):
             self._display.say(f"{job.phi.name} {job.phi.layer}".strip() + f": {chosen.reason}")
-        for first in range(0, len(rows), chosen.size):
-            self._begin(job, rows[first : first + chosen.size])
+        self._most = min(self._most, chosen.size)
+        while rows:
+            now, rows = rows[: self._most], rows[self._most :]
+            self._begin(job, now)
 
     def _begin(self, job: Job, rows: tuple[Reconstruction, ...]) -> None:
         """Computes some rows at once, but those whose features cannot be inverted."""
@@ -162,7 +165,10 @@ class _Runner:
                 return
             self._display.say(f"a batch of {len(batch.rows)} failed and is halved ({_reason(error)})")
             self._checkpoint(batch).clear()
-            for half in batch.cut(math.ceil(len(batch.rows) / 2)):
+            size = math.ceil(len(batch.rows) / 2)
+            if memory.exhausted(error):  # the job's next batches would not fit either
+                self._most = min(self._most, size)
+            for half in batch.cut(size):
                 self._attempt(half)
 
     def _solve(self, batch: Batch) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import shutil
 import sys
 import threading
@@ -61,13 +62,14 @@ def claim(workdir: Path) -> IO[str]:
     return held
 
 
-def collect(workdir: Path, busy: str = "") -> Ledger | None:
+def collect(workdir: Path, busy: str = "", count: int = 0) -> Ledger | None:
     """Takes over the ledgers of processes that have ended, and removes them; one after the other, so that a kill at any
     moment loses nothing.
 
     Args:
         workdir: the run directory, claimed.
         busy: what to say where a process is alive; by default, it is passed over.
+        count: of processes that have a ledger here, if known: a file system of several hosts may list them late.
 
     Returns:
         The ledger of the run; None where there was nothing to take over.
@@ -76,7 +78,10 @@ def collect(workdir: Path, busy: str = "") -> Ledger | None:
         UserError: a process is alive, or a table is damaged.
     """
     ledger = None
-    for folder in sorted((workdir / "processes").glob("[0-9]*")):
+    known = {workdir / "processes" / str(index) for index in range(count)}
+    for folder in sorted(known.union((workdir / "processes").glob("[0-9]*"))):
+        if not folder.is_dir():
+            continue
         try:
             held = lock(folder / ".lock", busy)
         except UserError:
@@ -86,10 +91,20 @@ def collect(workdir: Path, busy: str = "") -> Ledger | None:
         with held:
             ledger = ledger or Ledger(workdir)
             ledger.absorb(folder)
-            shutil.rmtree(folder)
-    if not any((workdir / "processes").glob("[0-9]*")):
-        shutil.rmtree(workdir / "processes", ignore_errors=True)
+            for file in folder.iterdir():
+                if file.name != ".lock":
+                    file.unlink()
+        # NFS keeps a name for an open file, so only now; an empty folder that stays does no harm
+        shutil.rmtree(folder, ignore_errors=True)
+    _tidy(workdir)
     return ledger
+
+
+def _tidy(workdir: Path) -> None:
+    """Removes the folder of processes where it holds no ledger, whatever a listing says."""
+    (workdir / "processes" / "saved.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (workdir / "processes").rmdir()
 
 
 def refuse_strangers(path: Path) -> None:
@@ -331,7 +346,7 @@ def join(
         patience: seconds of silence after which a process is taken for dead, or one that does not come is given up.
 
     Raises:
-        UserError: as `distributed.meet` and `claim`.
+        UserError: as `distributed.meet` and `claim`, or a patience that is no positive number.
     """
     claims: list[IO[str]] = []
 
@@ -340,5 +355,9 @@ def join(
         saved = json.dumps(saved_batches(workdir / "checkpoints"))
         write_atomically(workdir / "processes" / "saved.json", saved)
 
+    if not 0 < patience < math.inf:
+        raise UserError(f"--patience must be a positive number of seconds, got {patience:g}")
     seat = distributed.meet(coordinator, count, index, prepare, patience)
+    if seat.count == 1:
+        _tidy(workdir)
     return Team(workdir, seat, claims[0] if claims else None, patience)

@@ -224,6 +224,21 @@ def test_a_failing_cell_is_recorded_and_the_rest_goes_on(config, tmp_path, monke
     assert [row for row in after if row in rows] == rows and len(after) == 9
 
 
+def test_what_did_not_fit_is_not_tried_again(config, tmp_path, monkeypatch):
+    solve, sizes = inversion.solve, []
+
+    def small(method, phi, problems, *rest):
+        sizes.append(len(problems.weights["tv"]))
+        if sizes[-1] > 2:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return solve(method, phi, problems, *rest)
+
+    monkeypatch.setattr(inversion, "solve", small)
+    config.restarts, config.batch_size = 9, 4
+    run(config, tmp_path / "out")
+    assert sizes == [4, 2, 2, 2, 2, 1] and len(rows_of(tmp_path / "out")) == 9
+
+
 def failures(workdir):
     return json.loads((workdir / "failures.json").read_text())
 

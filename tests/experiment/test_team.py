@@ -9,7 +9,7 @@ import pytest
 from invjax import UserError, cli, distributed
 from invjax.distributed import Seat
 from invjax.experiment.ledger import Ledger
-from invjax.experiment.team import Team, claim, collect
+from invjax.experiment.team import Team, claim, collect, join
 
 PATIENCE = 1.0
 
@@ -116,6 +116,36 @@ def test_a_claim_brings_left_overs_together(tmp_path):
     )
     claim(tmp_path).close()
     assert "it was late" in (tmp_path / "failures.json").read_text()
+
+
+def test_no_ledger_is_removed_that_was_not_taken_over(tmp_path, monkeypatch):
+    """Another host's file system may not list it yet."""
+    (tmp_path / "config.json").write_text("{}")
+    key = dict.fromkeys(("image", "representation", "layer", "variant", "lambda_tv", "restart"), "x")
+    Ledger(tmp_path / "processes" / "1").fail([key], "it was late")
+    monkeypatch.setattr(type(tmp_path), "glob", lambda *_: iter(()))
+    assert collect(tmp_path) is None and (tmp_path / "processes" / "1" / "failures.json").exists()
+    assert collect(tmp_path, count=2).failures and not (tmp_path / "processes").exists()
+
+
+def test_of_one_process_nothing_is_left_behind(tmp_path, monkeypatch):
+    def meet(coordinator, count, index, prepare, seconds):
+        prepare()
+        return Seat(0, 1)
+
+    monkeypatch.setattr(distributed, "meet", meet)
+    with join(tmp_path, None, None, None) as alone:
+        assert alone.alone and alone.saved() == []
+        with pytest.raises(UserError, match="another process is running here"):
+            claim(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("patience", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_patience_that_cannot_be_is_refused(tmp_path, patience):
+    with pytest.raises(UserError, match="--patience must be a positive number of seconds"):
+        join(tmp_path / "new", "host:1", 2, 0, patience)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_of_something_else_is_not_claimed(tmp_path):
