@@ -200,6 +200,10 @@ def _team(options: argparse.Namespace) -> Team:
 
     numbers = options.coordinator, options.num_processes, options.process_id
     if not options.distributed and not any(number is not None for number in numbers):
+        if options.patience is not None:
+            raise UserError(
+                "--patience is for a run of several processes: add --distributed, or --coordinator and so on"
+            )
         return Team(options.workdir)
     return join(options.workdir, *numbers, PATIENCE if options.patience is None else options.patience)
 

@@ -27,3 +27,8 @@ def suggestion(name: str, valid: Sequence[str]) -> str:
 def one_line(message: object) -> str:
     """A message that may quote a file, fit to be printed: no line breaks, no commands to terminals, no megabytes."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(message)[:1000])
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error of a library, fit to be printed; some have pages, some none."""
+    return one_line(str(error).strip().partition("\n")[0])

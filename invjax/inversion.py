@@ -303,8 +303,8 @@ def invert(
         lambda_tv: weight of total variation in the unit-norm form; default 0.5.
         lambda_alpha: weight of the α-norm; default the paper's, 4e-10·σ⁴.
         steps: gradient steps; default the recipe's.
-        batch_size: reconstructions computed at once; default: as many as fit into memory. The results do not
-            depend on it.
+        batch_size: reconstructions computed at once; default: as many as fit into memory. On a CPU the results do
+            not depend on it, but for fully connected layers; these, and accelerators, round differently in another.
         every: steps between two points of the history.
         **overrides: further arguments of `recipes.prepare`: loss, alpha, beta, lambda_range.
 

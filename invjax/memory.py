@@ -53,10 +53,15 @@ def batch_size(
         A size from 1 to `wanted`, and the reason.
     """
     budget = (CPU_SHARE if batching.one_at_a_time() else SHARE) * device_memory()
-    size, small = largest(wanted), False
+
+    def alike(size: int) -> int:
+        """Not more than `size`, so that the last batch is not much smaller than the others."""
+        return math.ceil(wanted / math.ceil(wanted / size))
+
+    size, small = alike(largest(wanted)), False
     while (need := _need(method, phi, problems, image_shape, size, every)) > budget and size > 1:
-        size, small = max(1, min(size - 1, int(size * budget / need) if need < math.inf else size // 2)), True
-    size = math.ceil(wanted / math.ceil(wanted / size))  # the last batch is not much smaller than the others
+        fitting = int(size * budget / need) if need < math.inf else size // 2
+        size, small = alike(max(1, min(size - 1, fitting))), True
     where = "memory" if batching.one_at_a_time() else "memory of each device"
     why = "all there are" if size == wanted else "more do not fit" if small else "more are not faster"
     text = f"batches of {size}, {why}: they need {_readable(need)} of {_readable(budget)} {where} to spend"

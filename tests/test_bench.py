@@ -117,6 +117,17 @@ def test_limit_and_shares():
     assert measure.shares(todo, 2.0, rates) == {"convolution": 0.4, "product": 0.2, "copy": 0.5}
 
 
+def test_a_row_that_does_not_fit_says_so(monkeypatch):
+    def measure(name, batch, *_):
+        if batch > 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return Row(name, batch, "a device", rates={"invjax": 1.0})
+
+    monkeypatch.setattr(suites, "measure", measure)
+    found = list(suites.rows(["hog"], [1, 4096], ["float32"], 1))
+    assert found[0].rates and "does not fit" in found[1].skipped["row"]
+
+
 def test_without_torch_ours_is_measured(without_torch, small, capsys, tmp_path):
     out = ["--json", str(tmp_path / "new" / "bench.json"), "--plot", str(tmp_path / "bench.png")]
     assert cli.main(["bench", "--rows", "squeezenet/conv1", "--batches", "2", "--rounds", "1", *out]) == 0
@@ -166,7 +177,7 @@ def test_table_is_extrapolated(monkeypatch):
 def test_devices_of_one(monkeypatch):
     monkeypatch.setattr(suites, "DEVICE_ROWS", ("hog",))
     rows = list(suites.devices(["float32"], 1))
-    assert rows[0].ratios == {"one device": 1.0}
+    assert len(rows) == 1 and rows[0].rates and not rows[0].ratios
     assert len(rows) == jax.local_device_count().bit_length()
 
 
@@ -214,6 +225,9 @@ def test_plot_of_rows(tmp_path):
         (["--rows", "hog/relu1"], "'hog' is not a network"),
         (["--rows", "hogg"], "hogg"),
         (["--rows", "hog", "--precision", "half"], "precision must be of float32, tf32, bfloat16, got 'half'"),
+        (["--rows", "hog,squeezenet/relu1"], "relu_conv1"),  # not after the first one is measured
+        (["--rows", "hog", "--precision", ","], "--precision is empty"),
+        (["--plot", "bench.gif"], "--plot must end in .png or .pdf, got bench.gif"),
         (["--batches", "4"], "--batches is for --rows"),
         (["--rows", "hog", "--batches", "0"], "must be at least 1, got 0"),
         (["table", "--fraction", "0"], "--fraction must be above 0 and at most 1, got 0"),

@@ -96,6 +96,15 @@ def test_a_program_that_does_not_even_compile_is_halved(device, monkeypatch):
     assert sizes == [64, 32, 16]
 
 
+def test_only_the_batch_that_runs_is_compiled(device, monkeypatch):
+    device(1e12, False)
+    compile_, sizes = batching.executable, []
+    monkeypatch.setattr(memory, "LARGEST", 32)
+    monkeypatch.setattr(batching, "executable", lambda *rest: sizes.append(batching.count(rest[2])) or compile_(*rest))
+    assert memory.batch_size(*arguments(32), wanted=36, every=5).size == 18
+    assert sizes == [batching.rounded(18)] == [24]
+
+
 def test_what_was_measured_is_what_runs(device, monkeypatch):
     """No second compilation when the batch is computed."""
     device(1e10, True)

@@ -45,6 +45,8 @@ def run(options: argparse.Namespace) -> None:
         UserError: an unknown suite, row, layer or precision, or options that contradict each other.
     """
     check(options)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
     # JAX would take three quarters of a GPU's memory at its start, and leave the peers too little
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from rich.console import Console
@@ -78,8 +80,15 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("bench: --batches is for --rows")
     if not 0 < options.fraction <= 1:
         raise UserError(f"bench: --fraction must be above 0 and at most 1, got {options.fraction:g}")
+    if options.plot and options.plot.suffix not in (".png", ".pdf"):
+        raise UserError(f"bench: --plot must end in .png or .pdf, got {options.plot}")
     from invjax import nets
+    from invjax.bench.steps import representation
 
+    for row in options.rows or ():
+        representation(row)
+    if not options.precision:
+        raise UserError(f"bench: --precision is empty. Valid: {', '.join(nets.PRECISIONS)}")
     for precision in options.precision:
         if precision not in nets.PRECISIONS:
             raise UserError(f"bench: precision must be of {', '.join(nets.PRECISIONS)}, got '{precision}'")

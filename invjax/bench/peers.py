@@ -6,6 +6,7 @@ convolutional network, "described" in the paper, and one "tuned" by hand; each i
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import numpy as np
 
 from invjax import inversion
 from invjax.bench.timing import Side
+from invjax.errors import first_line
 from invjax.types import Representation
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def sides(
             descent = make()
             descent.advance(1)  # compiles
         except Exception as error:  # whatever a compiler, or a device without memory, raises: the row says so
-            missing[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            missing[name] = f"{type(error).__name__}: {first_line(error)}"
             continue
         found[name] = Side(lambda descent=descent: descent.advance(steps), steps)  # type: ignore[misc]
     return found, missing
@@ -85,8 +87,8 @@ def _makers(
 
     weights = {name: float(weight[0]) for name, weight in problems.weights.items()}
 
-    def maker(features: Features, setting: Setting) -> Callable[[], Descent]:
-        return lambda: Descent(features, image, weights, len(problems.key), setting)
+    def maker(features: Callable[[Setting], Features], setting: Setting) -> Callable[[], Descent]:
+        return lambda: Descent(features(setting), image, weights, len(problems.key), setting)
 
     if phi.layer:
         from invjax.bench import torch_networks
@@ -97,12 +99,15 @@ def _makers(
             "eager NHWC": Setting(device, precision, channels_last=True),
             "compiled": Setting(device, precision, channels_last=True, compiled=True),
         }.items():
-            yield f"{NETWORK}, {name}", maker(torch_networks.features(network, params, setting), setting)
+            yield f"{NETWORK}, {name}", maker(functools.partial(torch_networks.features, network, params), setting)
     elif phi.name in DESCRIPTORS:
         from invjax.bench import torch_convolutions, torch_tuned
 
         apply: Any = phi.apply
         for setting in (Setting(device), Setting(device, compiled=True)):
             how = "compiled" if setting.compiled else "eager"
-            yield f"{DESCRIBED}, {how}", maker(torch_convolutions.features(apply, setting.tensor(0)), setting)
-            yield f"{TUNED}, {how}", maker(torch_tuned.features(apply, image.shape[0], setting), setting)
+            yield (
+                f"{DESCRIBED}, {how}",
+                maker(lambda setting: torch_convolutions.features(apply, setting.tensor(0)), setting),
+            )
+            yield f"{TUNED}, {how}", maker(functools.partial(torch_tuned.features, apply, image.shape[0]), setting)

@@ -70,8 +70,9 @@ def batch_size(job: Job, rows: Sequence[Reconstruction], config: ConfigDict) -> 
     """
     if config.batch_size or config.movie or job.dictionary is not None:
         size = largest(rows, config)
-        field = "movie" if config.movie else "batch_size"
-        return memory.BatchSize(size, f"batches of {size}, as config.{field} asks for")
+        field = "movie" if config.movie else "batch_size" if config.batch_size else ""
+        why = f"as config.{field} asks for" if field else "more are not faster"
+        return memory.BatchSize(size, f"batches of {size}, {why}")
     every = min(config.every, job.steps)
     blank = job.problems(rows[:1], job.blank())
     return memory.batch_size(job.method, job.phi, blank, job.image_shape, len(rows), every)

@@ -18,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from invjax.errors import first_line
 from invjax.files import write_atomically
 from invjax.inversion import Progress
 
@@ -69,7 +70,7 @@ class Checkpoint:
             with _quiet(), self._manager() as manager:
                 manager.save(progress.step, args=ocp.args.StandardSave(tree))
         except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
-            raise OSError(f"{self._path}: the checkpoint cannot be written: {str(error).splitlines()[0]}") from error
+            raise OSError(f"{self._path}: the checkpoint cannot be written: {first_line(error)}") from error
 
     def load(self, structure: Any) -> Saved | None:
         """The newest checkpoint, or None where there is none.

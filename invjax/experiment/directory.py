@@ -19,7 +19,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 import platform
 import shutil
 from collections.abc import Collection, Iterable, Iterator
@@ -30,13 +29,24 @@ from typing import Any
 import jax
 import numpy as np
 
+from invjax import batching
 from invjax.errors import UserError
 from invjax.experiment.config import as_dict, default
 from invjax.experiment.ledger import COLUMNS, KEY, Key, Ledger, Row, iter_rows, key_of, read_rows
 from invjax.experiment.team import Team, collect, refuse_strangers
 from invjax.files import write_atomically
 
-__all__ = ["COLUMNS", "KEY", "Row", "RunDirectory", "environment", "key_of", "read_rows", "refuse_another_run"]
+__all__ = [
+    "COLUMNS",
+    "KEY",
+    "Row",
+    "RunDirectory",
+    "environment",
+    "iter_rows",
+    "key_of",
+    "read_rows",
+    "refuse_another_run",
+]
 
 # may change: the pictures themselves are compared, the others change no result
 FREE = ("images", "features", "batch_size", "checkpoint_seconds", "movie", "study", "tensorboard", "figure")
@@ -81,7 +91,7 @@ class RunDirectory:
                 write_atomically(path / f"{name}.json", json.dumps(content, indent=2) + "\n")
         self._before = set() if self._team.alone else {key_of(row) for row in iter_rows(path / "results.csv")}
         self._ledger = Ledger(self._team.folder)
-        self._team.agree(_digest(pictures, planned))
+        self._team.agree(_digest(config, pictures, planned))
 
     def __enter__(self) -> RunDirectory:
         """Nothing more to open."""
@@ -162,9 +172,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _digest(pictures: dict[str, str], planned: Iterable[Key]) -> str:
+def _digest(config: dict[str, Any], pictures: dict[str, str], planned: Iterable[Key]) -> str:
     """Of all that the processes of a run must agree on."""
-    digest = hashlib.sha256(json.dumps(pictures, sort_keys=True).encode())
+    fixed = {name: value for name, value in config.items() if name not in FREE}
+    digest = hashlib.sha256(json.dumps([fixed, pictures], sort_keys=True).encode())
     for key in planned:
         digest.update(repr(key).encode())
     return digest.hexdigest()
@@ -180,7 +191,7 @@ def environment(command: str, processes: int = 1) -> dict[str, Any]:
     return {
         "command": command,
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "device": f"CPU, {os.cpu_count()} cores" if device.platform == "cpu" else _devices(device),
+        "device": f"CPU, {batching.CORES} cores" if device.platform == "cpu" else _devices(device),
         "processes": processes,
         "platform": platform.platform(),
         "python": platform.python_version(),

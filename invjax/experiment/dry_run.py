@@ -13,7 +13,7 @@ from rich.table import Table
 from invjax.experiment import config as configs
 from invjax.experiment import estimate
 from invjax.experiment.batch import largest
-from invjax.experiment.directory import key_of, read_rows, refuse_another_run
+from invjax.experiment.directory import iter_rows, key_of, refuse_another_run
 from invjax.experiment.display import duration
 from invjax.experiment.plan import Job, Reconstruction, fingerprints, make_jobs
 
@@ -31,7 +31,8 @@ def show(config: ConfigDict, workdir: Path) -> None:
     jobs = make_jobs(config)
     planned = {key_of(job.key(row)) for job in jobs for row in job.rows}
     refuse_another_run(workdir, configs.as_dict(config), fingerprints(jobs), planned)
-    finished = {key_of(row) for row in read_rows(workdir / "results.csv")}
+    tables = workdir / "results.csv", *workdir.glob("processes/*/results.csv")  # the latter of a run that was killed
+    finished = {key_of(row) for table in tables for row in iter_rows(table)}
     table = Table(
         "", "pictures", "λ_TV", "variants", "reconstructions", "batches", "about", box=box.SIMPLE, pad_edge=False
     )

@@ -76,7 +76,7 @@ def seconds(
 def _step_seconds(costs: memory.Costs, batch: int, together: int) -> float:
     """One step of a batch, as `inversion.advance` computes it."""
     if not batching.one_at_a_time():
-        return STEP_SECONDS + _work_seconds(costs, batch)
+        return STEP_SECONDS + _work_seconds(costs, math.ceil(batch / batching.devices()))
     size = min(together, math.ceil(batch / batching.CORES))
     programs = math.ceil(batch / size)
     cores = 1.0 if programs >= batching.CORES else ALONE  # that each of them keeps busy

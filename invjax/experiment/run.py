@@ -15,7 +15,7 @@ from types import FrameType
 from ml_collections import ConfigDict
 
 from invjax import images, inversion, memory
-from invjax.errors import Incomplete, UserError, one_line
+from invjax.errors import Incomplete, UserError, first_line
 from invjax.experiment import config as configs
 from invjax.experiment.batch import Batch, Descent, Solved, batch_size, by_dictionary
 from invjax.experiment.checkpoint import Checkpoint, Saved
@@ -60,13 +60,16 @@ def run(config: ConfigDict, workdir: Path, team: Team | None = None) -> None:
     if page:
         print_table(directory.rows())
         print(f"{page}: open it in a browser")
-    missing = len(planned) - len(directory.finished()) - len(directory.failures) if team.leads else 0
+    missing = len(planned) - len(directory.finished()) - len(directory.failures) if team.leads else None
     _conclude(directory, len(planned), lost, missing)
 
 
 def _finish(directory: RunDirectory, config: ConfigDict, keep_checkpoints: bool) -> Path | None:
     """Brings together what the team has found, studies and publishes it; the path of the page, if there is one."""
-    directory.unite()
+    try:
+        directory.unite()
+    except UserError as error:  # a process that was silent for long may have the folder after all
+        raise Incomplete(f"{error}; what was found is kept, and the same command brings it together") from None
     if not keep_checkpoints:
         directory.clear_checkpoints()
     if not directory.finished():
@@ -164,12 +167,15 @@ class _Runner:
                 self._fail(batch.job, batch.rows, error)
                 return
             self._display.say(f"a batch of {len(batch.rows)} failed and is halved ({_reason(error)})")
-            self._checkpoint(batch).clear()
             size = math.ceil(len(batch.rows) / 2)
             if memory.exhausted(error):  # the job's next batches would not fit either
                 self._most = min(self._most, size)
-            for half in batch.cut(size):
-                self._attempt(half)
+        else:
+            return
+        # out of the block of the exception, which keeps the batch's memory
+        self._checkpoint(batch).clear()
+        for half in batch.cut(size):
+            self._attempt(half)
 
     def _solve(self, batch: Batch) -> None:
         checkpoint = self._checkpoint(batch)
@@ -227,7 +233,7 @@ class _Runner:
 
 def _reason(error: Exception) -> str:
     """One line; the class of what is no user's mistake."""
-    text = one_line(str(error).strip().partition("\n")[0])
+    text = first_line(error)
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
@@ -261,8 +267,8 @@ def _study(workdir: Path) -> None:
         print(f"invjax: {error}", file=sys.stderr)
 
 
-def _conclude(directory: RunDirectory, planned: int, lost: Sequence[Lost], missing: int) -> None:
-    """Raises for what failed, and for what processes that ended early have left."""
+def _conclude(directory: RunDirectory, planned: int, lost: Sequence[Lost], missing: int | None) -> None:
+    """Raises for what failed, and for what processes that ended early have left; None: only another one knows."""
     told = []
     if failed := directory.failures:
         first = failed[0]
@@ -271,7 +277,7 @@ def _conclude(directory: RunDirectory, planned: int, lost: Sequence[Lost], missi
             f"{len(failed)} of {planned} reconstructions failed, {what} first: {first['reason']}; all reasons are in "
             f"{directory.path}/failures.json, and the same command tries them again"
         )
-    if lost:
+    if lost and missing != 0:
         fates = " and ".join(other.fate for other in lost)
         told.append(f"{fates}; {missing or 'some'} reconstructions are missing: the same command finishes them")
     if told:

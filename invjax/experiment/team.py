@@ -194,7 +194,8 @@ class Team:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         """Tells the others how it ended, and lets go of everything."""
         self._hush()
-        if not self.alone and self.folder.is_dir() and self._pulse["state"] not in _WELL:
+        ends_early = self._pulse["state"] == RUNNING or (kind is not None and self._pulse["state"] == FINISHED)
+        if not self.alone and self.folder.is_dir() and ends_early:
             stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
             self._show(state=STOPPED if stopped else FAILED, reason=one_line(error))
         self.release()
@@ -261,15 +262,27 @@ class Team:
                 waiting = True
                 self._say(f"{self.name} has done its share, and waits for the others")
             self._pause()
-        if self.leads:  # nobody is to look into a folder while it is taken over
-            while any(peer.state == FINISHED for peer in self._peers.values()):
-                self._pause()
+        self._hand_over()
         if self._own is not None:
             self._own.close()
         self._hush()
         self._show(state=LEFT)
         lost = {index: peer for index, peer in self._peers.items() if peer.state not in _WELL}
         return [Lost(index, _fate(index, self.count, peer)) for index, peer in sorted(lost.items())]
+
+    def _hand_over(self) -> None:
+        """Waits until it is sure who concludes the run: nobody leaves before the one who will has shown a sign of life,
+        and that one begins when all others have left, so that nobody looks into a folder while it is taken over."""
+        heard = {index: peer.beat for index, peer in self._peers.items()}
+        while not self.leads:
+            index = min(index for index, peer in self._peers.items() if peer.state in _WELL)
+            first = self._peers[index]
+            if first.state == LEFT or first.beat != heard[index]:
+                return
+            self._pause()
+        while any(peer.state == FINISHED for peer in self._peers.values()):
+            self._show()
+            self._pause()
 
     @property
     def leads(self) -> bool:
@@ -321,7 +334,8 @@ class Team:
             peer.beat, peer.silence = text, 0
             peer.state, peer.reason, peer.plan = pulse["state"], pulse["reason"], pulse["plan"]
         elif peer.state in (RUNNING, FINISHED) and peer.silence > BEATS:
-            peer.state = DEAD if peer.state == RUNNING else LEFT
+            # one that comes after this one may leave unheard; one before it would have concluded the run
+            peer.state = LEFT if peer.state == FINISHED and index > self.index else DEAD
 
 
 def _name(index: int, count: int) -> str:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from invjax import UserError
+from invjax.distributed import Seat
 from invjax.experiment.directory import COLUMNS, KEY, RunDirectory, environment, key_of, read_rows
+from invjax.experiment.team import Team
 
 CONFIG = {"restarts": 2, "images": ["a.png"]}
 PICTURES = {"a": "0123"}
@@ -50,6 +52,23 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path):
     with opened(tmp_path), pytest.raises(UserError, match="another process is running here"):
         opened(tmp_path)
     opened(tmp_path)
+
+
+def test_processes_with_other_settings_have_another_plan(tmp_path):
+    """Before the first one has written its config.json, which they are compared with afterwards."""
+
+    class Second(Team):
+        def __init__(self, path):
+            super().__init__(path, Seat(1, 2))
+
+        def agree(self, plan):
+            plans.append(plan)
+
+    plans = []
+    keys = [key_of(row(r)) for r in range(3)]
+    for config in (CONFIG, CONFIG | {"steps": 5}, CONFIG | {"images": ["elsewhere/a.png"]}):
+        RunDirectory(tmp_path, config, PICTURES, keys, "command", Second(tmp_path))
+    assert plans[0] == plans[2] != plans[1]
 
 
 def test_other_pictures_are_refused_by_name(tmp_path):

@@ -263,6 +263,10 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(config, tmp_path, pictur
     capsys.readouterr()
     assert cli.main([*arguments, "--dry-run"]) == 0
     assert "8 reconstructions to compute, 8 of 16 are finished; about" in capsys.readouterr().out
+    (tmp_path / "out" / "processes" / "1").mkdir(parents=True)  # as a run of several processes that was killed has it
+    (tmp_path / "out" / "results.csv").rename(tmp_path / "out" / "processes" / "1" / "results.csv")
+    assert cli.main([*arguments, "--dry-run"]) == 0
+    assert "8 reconstructions to compute, 8 of 16 are finished; about" in capsys.readouterr().out
 
 
 def test_a_config_takes_an_argument(tmp_path, picture, capsys):

@@ -60,6 +60,37 @@ def test_one_that_falls_silent_is_named_and_the_next_one_concludes(tmp_path, sai
     assert sum("process 0 of 2 has died" in line for line in said) == 1
 
 
+def test_one_that_had_finished_and_dies_waiting_does_not_leave_the_run_without_an_end(tmp_path, said):
+    pulse(tmp_path, 0, state="finished", plan="p")
+    with team(tmp_path, 1, 2, said) as one:
+        assert [lost.fate for lost in one.wait()] == ["process 0 of 2 has died"]
+        assert one.leads
+
+
+def test_nobody_leaves_before_the_one_who_concludes_is_known_to_live(tmp_path):
+    pulse(tmp_path, 0, state="finished", plan="p")
+    with team(tmp_path, 1, 2, patience=100.0) as one:
+        found = []
+        waiting = threading.Thread(target=lambda: found.append(one.wait()))
+        waiting.start()
+        waiting.join(1.5)
+        assert waiting.is_alive()
+        pulse(tmp_path, 0, state="finished", plan="p", beat=2)
+        waiting.join(30)
+        assert found == [[]] and not one.leads
+
+
+def test_the_others_hear_of_one_that_is_stopped_while_it_waits(tmp_path, monkeypatch):
+    def stop(seconds):
+        raise KeyboardInterrupt
+
+    pulse(tmp_path, 1)
+    with pytest.raises(KeyboardInterrupt), team(tmp_path, 0, 2) as one:
+        monkeypatch.setattr(time, "sleep", stop)
+        one.wait()
+    assert json.loads((tmp_path / "processes" / "0" / "pulse").read_text())["state"] == "stopped"
+
+
 def test_slow_is_not_dead(tmp_path):
     with team(tmp_path, 0, 2) as one:
         found = []
