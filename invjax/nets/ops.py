@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from invjax.nets import winograd
+from invjax.nets import narrow, winograd
 from invjax.types import Array
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -27,9 +27,10 @@ EXACT = lax.Precision.HIGHEST
 
 
 class Kernel(NamedTuple):
-    """A kernel of stride 1, [h, w, i, o], and where it may pay, the same for `winograd.correlate`."""
+    """A kernel of stride 1, [h, w, i, o], and where it may pay, the same for `narrow` or `winograd.correlate`."""
 
     plain: Array
+    stacked: Array | None
     transformed: Array | None
 
 
@@ -56,9 +57,11 @@ def prepare(kernel: Array, stride: int = 1, groups: int = 1) -> tuple[Prepared, 
 
 
 def _kernel(plain: Array) -> Kernel:
-    # bfloat16 would not survive the sums
-    transform = jax.default_backend() == "cpu" and plain.dtype == jnp.float32 and winograd.worthwhile(plain.shape)
-    return Kernel(plain, winograd.transform(plain) if transform else None)
+    if jax.default_backend() != "cpu" or plain.dtype != jnp.float32:  # bfloat16 would not survive the sums
+        return Kernel(plain, None, None)
+    if narrow.worthwhile(plain.shape):
+        return Kernel(plain, narrow.stack(plain), None)
+    return Kernel(plain, None, winograd.transform(plain) if winograd.worthwhile(plain.shape) else None)
 
 
 def conv(
@@ -118,6 +121,8 @@ def block_kernel(kernel: Array, stride: int) -> Array:
 
 
 def _plain(x: Array, kernel: Kernel, pad: int, precision: lax.Precision) -> Array:
+    if kernel.stacked is not None:
+        return narrow.correlate(x, kernel.stacked, pad, precision)
     if kernel.transformed is not None and pad >= 0 and math.prod(x.shape[1:3]) <= winograd.MOST_POSITIONS:
         return winograd.correlate(x, kernel.transformed, pad, precision)
     pads = ((pad, pad), (pad, pad))

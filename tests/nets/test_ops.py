@@ -36,6 +36,13 @@ CONVOLUTIONS = [
     ((11, 9), (2, 3), 4, 3, 3, 1),
     ((11, 11), (1, 1), 11, 4, 0, 1),
 ]
+NARROW = [  # to few channels, there or back
+    ((7, 8), (9, 4), 3, 1, 1, 1),
+    ((6, 9), (24, 2), 4, 1, 3, 1),
+    ((9, 6), (5, 40), 4, 1, 0, 1),
+    ((16, 13), (3, 30), 7, 2, 0, 1),  # conv1 of SqueezeNet
+    ((8, 7), (8, 16), 3, 1, 1, 2),
+]
 WINOGRAD = [  # channels enough for other ways to multiply on a CPU
     ((8, 8), (64, 64), 3, 1, 1, 1),
     ((5, 9), (48, 96), 3, 1, 1, 1),
@@ -72,7 +79,7 @@ def one_by_one(function, x, g):
 # --- convolutions ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CONVOLUTIONS + WINOGRAD, ids=str)
+@pytest.mark.parametrize("case", CONVOLUTIONS + NARROW + WINOGRAD, ids=str)
 def test_convolution_and_input_gradient(case):
     *_, window, stride, pad, groups = case
     x, kernel, g = numbers(case, 3)
@@ -82,7 +89,7 @@ def test_convolution_and_input_gradient(case):
     assert relative(gradient, convolved_gradients(*double(x, kernel, g), stride, pad, groups)[0]) < CLOSE
 
 
-@pytest.mark.parametrize("case", CONVOLUTIONS[::4] + WINOGRAD[1::3], ids=str)
+@pytest.mark.parametrize("case", CONVOLUTIONS[::4] + NARROW[::2] + WINOGRAD[1::3], ids=str)
 def test_kernel_gradient(case):
     *_, window, stride, pad, groups = case
     x, kernel, g = numbers(case, 2)
@@ -140,6 +147,20 @@ def test_winograd_where_it_pays(channels, window, side, forward, backward):
     assert library_calls(convolution, x) == (not forward)
     both = library_calls(lambda x, g: value_and_pulled_back(convolution, x, g), x, g)
     assert both == (not forward) + (not backward)
+
+
+@ON_A_CPU
+@pytest.mark.parametrize(
+    ("channels", "window", "narrow"),
+    [((96, 48), 3, True), ((96, 49), 3, False), ((95, 48), 3, False), ((96, 48), 1, False)],
+)
+def test_rows_side_by_side_where_channels_are_few(channels, window, narrow):
+    x, kernel, _ = numbers(((9, 8), channels, window, 1, 0, 1), 1)
+    [prepared] = prepare(kernel)
+    assert (prepared.kernel.stacked is not None) == narrow and prepared.turned.stacked is None
+    assert prepared.kernel.stacked is None or prepared.kernel.transformed is None
+    program = str(jax.make_jaxpr(lambda x: ops.conv(x, (prepared,), window))(x))
+    assert (f"[1,{window},{channels[0]},{window * channels[1]}]" in program) == (narrow or window == 1)
 
 
 # --- pooling -----------------------------------------------------------------------------------------------------
