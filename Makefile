@@ -12,7 +12,7 @@ demo: .venv/installed
 	$(BIN)/invjax run configs/demo.py --workdir out/demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
