@@ -79,7 +79,7 @@ def test_nothing_to_do_is_nothing_to_tell(capsys):
 
 
 def test_a_message_is_one_line_in_a_log(capsys):
-    text = "failed: [bold]" + "a very long reason " * 20
+    text = "failed: [bold]" + "a very long reason, " * 20 + "and no more"
     with Display(1.0, 0.0, 1) as shown:
         shown.say(text)
     assert capsys.readouterr().err == text + "\n"

@@ -74,8 +74,9 @@ def test_weights_are_read_once_for_those_that_share_a_program(stepping):
 
 
 def test_compilation_is_of_a_job_and_longer_for_longer_programs(device):
-    hog, small = (estimate.seconds(*arguments(phi=get(name)), 0, 5, 5) for name in ("hog", "dsift"))
-    assert 0.5 < small < hog < 10
+    layers = (get("squeezenet", layer=layer, weights="random") for layer in ("conv1", "fire4/concat"))
+    short, long = (estimate.seconds(*arguments(phi=phi), 0, 5, 5) for phi in layers)
+    assert 0.5 < short < long < 10
     assert estimate.seconds(*arguments(), 0, 500, 5) == estimate.seconds(*arguments(), 0, 1, 5)
 
 
