@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Incomplete as error:
         return _fail(str(error), EXIT_INCOMPLETE)
     except KeyboardInterrupt as stopped:
-        print(f"invjax: {stopped or 'interrupted'}", file=sys.stderr)
+        print(f"invjax: {str(stopped) or 'interrupted'}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # of `invjax representations | head`
         with contextlib.suppress(OSError):

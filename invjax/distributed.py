@@ -16,6 +16,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -64,7 +65,7 @@ def meet(
         count: number of processes.
         index: of this one, from 0.
         prepare: called by process 0 when all are there, while the others wait.
-        seconds: to wait for the others.
+        seconds: to wait for the others; `jax.distributed` takes up to twice as long.
 
     Returns:
         Who this process is.
@@ -77,11 +78,11 @@ def meet(
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True, start_new_session=True) as child:
         try:
             assert child.stdin and child.stdout and child.stderr
-            joined = _heard(child, coordinator, count, index, seconds)
+            joined = _heard(child, coordinator, count, index)
             seat = Seat(joined["index"], joined["count"])
             if seat.index == 0:
                 _tell(child.stdin, _refusal(prepare))
-            refused = _heard(child, coordinator, seat.count, seat.index, seconds)["refused"]
+            refused = _heard(child, coordinator, seat.count, seat.index)["refused"]
         except BaseException:
             child.kill()
             raise
@@ -127,14 +128,15 @@ def _tell(pipe: IO[str], refused: str) -> None:
 
 
 def _heard(
-    child: subprocess.Popen[str], coordinator: str | None, count: int | None, index: int | None, seconds: float
+    child: subprocess.Popen[str], coordinator: str | None, count: int | None, index: int | None
 ) -> dict[str, Any]:
     """The next message of the child, or one line of why there is none."""
     assert child.stdout and child.stderr
+    before = time.monotonic()
     line = child.stdout.readline()
     if line:
         return json.loads(line)
-    raise UserError(_explanation(child.stderr.read(), coordinator, count, index, seconds))
+    raise UserError(_explanation(child.stderr.read(), coordinator, count, index, time.monotonic() - before))
 
 
 def _explanation(log: str, coordinator: str | None, count: int | None, index: int | None, seconds: float) -> str:

@@ -128,6 +128,21 @@ def test_a_row_that_does_not_fit_says_so(monkeypatch):
     assert found[0].rates and "does not fit" in found[1].skipped["row"]
 
 
+def test_what_was_measured_before_it_was_stopped_is_kept(monkeypatch, capsys, tmp_path):
+    def measure(name, batch, *_):
+        if batch > 1:
+            raise KeyboardInterrupt
+        return Row(name, batch, "a device", rates={"invjax": 123.0}, shares={"copy": 0.5})
+
+    monkeypatch.setattr(suites, "measure", measure)
+    assert cli.main(["bench", "--rows", "hog", "--batches", "1,2", "--out", str(tmp_path)]) == 130
+    printed = capsys.readouterr()
+    assert "123" in printed.out and printed.err.endswith("invjax: interrupted\n")
+    assert "hog, batch 1: 123 per second" in printed.err
+    assert json.loads((tmp_path / "bench.json").read_text())["rows"][0]["rates"] == {"invjax": 123.0}
+    assert (tmp_path / "bench.txt").exists() and (tmp_path / "bench.png").exists()
+
+
 def test_without_torch_ours_is_measured(without_torch, small, capsys, tmp_path):
     out = ["--json", str(tmp_path / "new" / "bench.json"), "--plot", str(tmp_path / "bench.png")]
     assert cli.main(["bench", "--rows", "squeezenet/conv1", "--batches", "2", "--rounds", "1", *out]) == 0
@@ -228,6 +243,7 @@ def test_plot_of_rows(tmp_path):
         (["--rows", "hog,squeezenet/relu1"], "relu_conv1"),  # not after the first one is measured
         (["--rows", "hog", "--precision", ","], "--precision is empty"),
         (["--plot", "bench.gif"], "--plot must end in .png or .pdf, got bench.gif"),
+        (["--rows", "hog", "--batches", "x"], "must be a whole number, got 'x'"),
         (["--batches", "4"], "--batches is for --rows"),
         (["--rows", "hog", "--batches", "0"], "must be at least 1, got 0"),
         (["table", "--fraction", "0"], "--fraction must be above 0 and at most 1, got 0"),

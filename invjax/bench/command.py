@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from invjax.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from invjax.bench.rows import Row
 
 SUITES = ("networks", "shallow", "sweep", "devices", "table")
@@ -51,14 +53,30 @@ def run(options: argparse.Namespace) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from rich.console import Console
 
-    from invjax.bench import plot, rows, show
+    from invjax.bench import show
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    measured: list[rows.Row] = []
-    with console.status("measuring") as status:
-        for row in chosen(options):
-            measured.append(row)
-            status.update(f"measuring; last: {row.name}, batch {row.batch}: {show.rate(row)}")
+    measured: list[Row] = []
+    try:
+        with console.status("measuring") as status:
+            for row in chosen(options):
+                measured.append(row)
+                told = f"{row.name}, batch {row.batch}: {show.rate(row)}"
+                status.update(f"measuring; last: {told}")
+                if not console.is_terminal:
+                    print(told, file=sys.stderr, flush=True)
+    finally:  # also where somebody stops it
+        _publish(measured, options, console)
+
+
+def _publish(measured: list[Row], options: argparse.Namespace, console: Console) -> None:
+    """Prints and writes what was measured."""
+    from rich.console import Console
+
+    from invjax.bench import plot, rows, show
+
+    if not measured:
+        return
     show.show(measured, console)
     if file := _file(options.json, options.out, "bench.json"):
         file.write_text(json.dumps(rows.summary(measured, options.rounds), indent=1))
@@ -126,7 +144,10 @@ def _numbers(text: str) -> list[int]:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got '{text}'") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
     return number

@@ -27,20 +27,27 @@ def draw(rows: Sequence[Row], file: Path) -> None:
         return
     figure = Figure(figsize=(9.5, 1.9 + 0.27 * len(measured)), layout="constrained")
     figure.suptitle(f"A gradient step of invjax on {measured[0].device}", x=0.01, ha="left", fontsize="large")
-    left, right = figure.subplots(1, 2, sharey=True)
-    _dots(left, [row.families() for row in measured], COLOURS, {})
+    peers = any(row.ratios for row in measured)
+    panels = figure.subplots(1, 1 + peers, sharey=True, squeeze=False)[0]
+    left, right = panels[0], panels[-1]
+    if peers:
+        _ratios(left, measured)
     _dots(right, [row.shares for row in measured], GREYS, LIMITS)
-    left.axvline(1, color="0.3", linewidth=1)
-    left.set_xscale("log")
-    left.set_xlabel("times as fast as the best peer")
     right.set_xlabel("share of the attainable rate")
     right.set_xlim(0, max(1.0, *(share for row in measured for share in row.shares.values()), 0) * 1.03)
     right.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    _plain_numbers(left)
     left.set_yticks(range(len(measured)), [_label(row) for row in measured])
     left.set_ylim(len(measured) - 0.4, -0.6)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)
+
+
+def _ratios(axes: Any, measured: Sequence[Row]) -> None:
+    _dots(axes, [row.families() for row in measured], COLOURS, {})
+    axes.axvline(1, color="0.3", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlabel("times as fast as the best peer")
+    _plain_numbers(axes)
 
 
 def _dots(axes: Any, values: list[dict[str, float]], colours: tuple[str, ...], names: dict[str, str]) -> None:

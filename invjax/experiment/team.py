@@ -237,8 +237,8 @@ class Team:
             self._pause()
         if first is not None and first.plan != plan:
             raise UserError(
-                f"{self.name} has other pictures, features, weights or fields of the config than process 0: "
-                "give all the same command, and the same files"
+                "other pictures, features, weights or fields of the config than process 0 has: "
+                "give all processes the same command, and the same files"
             )
 
     def saved(self) -> list[list[Row]]:
@@ -371,6 +371,9 @@ def join(
 
     if not 0 < patience < math.inf:
         raise UserError(f"--patience must be a positive number of seconds, got {patience:g}")
+    distributed.check(coordinator, count, index)
+    where = f" at {coordinator}" if coordinator else ""
+    print(f"invjax: waiting for the other processes{where}", file=sys.stderr, flush=True)
     seat = distributed.meet(coordinator, count, index, prepare, patience)
     if seat.count == 1:
         _tidy(workdir)
