@@ -274,8 +274,7 @@ class Team:
         """Waits until it is sure who concludes the run: nobody leaves before the one who will has shown a sign of life,
         and that one begins when all others have left, so that nobody looks into a folder while it is taken over."""
         heard = {index: peer.beat for index, peer in self._peers.items()}
-        while not self.leads:
-            index = min(index for index, peer in self._peers.items() if peer.state in _WELL)
+        while (index := self._first_before()) is not None:
             first = self._peers[index]
             if first.state == LEFT or first.beat != heard[index]:
                 return
@@ -287,7 +286,12 @@ class Team:
     @property
     def leads(self) -> bool:
         """Whether this process is the first of those that have done their share."""
-        return all(peer.state not in _WELL for index, peer in self._peers.items() if index < self.index)
+        return self._first_before() is None
+
+    def _first_before(self) -> int | None:
+        """The first of the processes before this one that have done their share."""
+        done = (index for index, peer in self._peers.items() if index < self.index and peer.state in _WELL)
+        return min(done, default=None)
 
     def _pause(self) -> None:
         time.sleep(min(0.5, self._patience / BEATS))
