@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from invjax import cli, recipes, representations
+from invjax import UserError, cli, recipes, representations
 from invjax.bench import attainable, command, measure, peers, plot, show, steps, suites
 from invjax.bench.rows import OURS, Row, geometric_means, summary
 from invjax.bench.timing import Others, Side, seconds
@@ -115,6 +116,16 @@ def test_limit_and_shares():
     assert measure.bound(todo, rates) == "bytes"
     assert measure.bound(todo, rates | {"copy": 6.0}) == "operations"
     assert measure.shares(todo, 2.0, rates) == {"convolution": 0.4, "product": 0.2, "copy": 0.5}
+
+
+def test_jax_starts_without_taking_all_memory(monkeypatch):
+    def representation(row):  # the first to touch a device
+        assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+        raise UserError("seen")
+
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    monkeypatch.setattr(steps, "representation", representation)
+    assert cli.main(["bench", "--rows", "hog"]) == 2
 
 
 def test_a_row_that_does_not_fit_says_so(monkeypatch):

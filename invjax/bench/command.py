@@ -46,11 +46,11 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: an unknown suite, row, layer or precision, or options that contradict each other.
     """
+    # JAX would take three quarters of a GPU's memory at its start, which `check` may be, and leave the peers too little
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     check(options)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-    # JAX would take three quarters of a GPU's memory at its start, and leave the peers too little
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from rich.console import Console
 
     from invjax.bench import show
