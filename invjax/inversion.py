@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import functools
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from invjax import batching, losses, memory
+from invjax import devices, losses, memory
 from invjax.errors import UserError
 from invjax.objective import Objective
 from invjax.recipes import Method, Recipe, prepare
@@ -124,8 +124,8 @@ def _keep_or_clear(keep: Array, moved: Array, fresh: Array) -> Array:
 
 
 def batched_start(method: Method, phi: Representation, problems: Problem, image_shape: tuple[int, int, int]) -> State:
-    """States of a batch of problems at step 0; phi and problems as `batching` placed them."""
-    return batching.for_each(batching.Program(_start, (method, image_shape)), phi, problems)
+    """States of a batch of problems at step 0; phi and problems of `devices.place`."""
+    return devices.compute(_start, (method, image_shape), phi, problems)
 
 
 def _start(method: Method, image_shape: tuple[int, int, int], _: Representation, problem: Problem) -> State:
@@ -134,7 +134,22 @@ def _start(method: Method, image_shape: tuple[int, int, int], _: Representation,
 
 def advance(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
     """`steps` steps of a batch, without leaving the device; the old states' memory is used again."""
-    return batching.iterate(batching.Program(step, (method,)), steps, phi, problems, states, phi.together)
+    function, settings, numbers = stretch(method, steps)
+    return devices.compute(function, settings, phi, problems, numbers=numbers, spent=(states,), together=phi.together)
+
+
+def stretch(method: Method, steps: int) -> tuple[Callable[..., State], tuple[Any, ...], tuple[int, ...]]:
+    """The function that takes `steps` steps, its settings, and its numbers, for `devices.compute`.
+
+    A CPU has one program for all numbers of steps, and thereby the same bits however a descent is cut; an accelerator
+    has one for this number, and need not ask the host to go on.
+    """
+    return (steps_of, (method,), (steps,)) if devices.sequential() else (steps_of, (method, steps), ())
+
+
+def steps_of(method: Method, steps: int | Array, phi: Representation, problem: Problem, state: State) -> State:
+    """`steps` steps of one reconstruction."""
+    return jax.lax.fori_loop(0, steps, lambda _, state: step(method, phi, problem, state), state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +157,7 @@ class Progress:
     """A batch between two stretches of steps.
 
     Attributes:
-        states: where it stands, perhaps filled up by `batching.place`; its memory is used again when the next stretch
+        states: where it stands, perhaps filled up by `devices.place`; its memory is used again when the next stretch
             begins.
         step: steps done.
         history: terms of the true objective, float32 [batch, points]; "step" is int [points].
@@ -155,7 +170,7 @@ class Progress:
 
 def detached(progress: Progress) -> Progress:
     """A copy that no device holds and nothing fills up: to be kept, and to go on from on any number of devices."""
-    return dataclasses.replace(progress, states=batching.trimmed(progress.states, len(progress.history["total"])))
+    return dataclasses.replace(progress, states=devices.trimmed(progress.states, len(progress.history["total"])))
 
 
 def state_structure(method: Method, image_shape: tuple[int, int, int]) -> Any:
@@ -189,12 +204,11 @@ def solve(
     Yields:
         Progress where it starts and after each stretch; the last one has step == steps.
     """
-    size = batching.count(problems)
-    phi, problems = batching.everywhere(phi), batching.place(problems)
-    measure = batching.Program(_terms, (method.objective,))
+    size = devices.count(problems)
+    phi, problems = devices.place(phi, problems)
 
     def recorded(states: State, at: int, history: dict[str, np.ndarray]) -> Progress:
-        terms = batching.trimmed(batching.for_each(measure, phi, problems, states.u), size)
+        terms = devices.trimmed(devices.compute(_terms, (method.objective,), phi, problems, states.u), size)
         points = {name: value[:, None] for name, value in terms.items()} | {"step": np.array([at])}
         if history:
             points = {name: np.concatenate([history[name], value], axis=-1) for name, value in points.items()}
@@ -203,12 +217,12 @@ def solve(
     if resume is None:
         progress = recorded(batched_start(method, phi, problems, image_shape), 0, {})
     else:
-        progress = dataclasses.replace(resume, states=batching.place(resume.states))
+        progress = dataclasses.replace(resume, states=devices.place(phi, resume.states)[1])
     yield progress
     while progress.step < steps:
-        stretch = min(every, steps - progress.step)
-        states = advance(method, phi, problems, progress.states, stretch)
-        progress = recorded(states, progress.step + stretch, progress.history)
+        taken = min(every, steps - progress.step)
+        states = advance(method, phi, problems, progress.states, taken)
+        progress = recorded(states, progress.step + taken, progress.history)
         yield progress
 
 
@@ -232,10 +246,10 @@ class Inversion:
 
 def finish(method: Method, phi: Representation, problems: Problem, progress: Progress) -> Inversion:
     """Picks the better of the last and the best picture by the true objective, and measures it."""
-    size = batching.count(problems)
-    phi, problems = batching.everywhere(phi), batching.place(problems)
-    found = batching.for_each(batching.Program(_better, (method.objective,)), phi, problems, progress.states)
-    images, errors, undone, failures = batching.trimmed((*found, progress.states.failures), size)
+    size = devices.count(problems)
+    phi, problems = devices.place(phi, problems)
+    found = devices.compute(_better, (method.objective,), phi, problems, progress.states)
+    images, errors, undone, failures = devices.trimmed((*found, progress.states.failures), size)
     failures = failures + undone
     hopeless = (failures > MAX_FAILURES) | ~np.isfinite(errors)
     status = np.where(hopeless, "diverged", np.where(failures > 0, "recovered", "ok"))
@@ -249,7 +263,7 @@ def _terms(objective: Objective, phi: Representation, problem: Problem, u: Image
 def _better(objective: Objective, phi: Representation, problem: Problem, state: State) -> tuple[Array, Array, Array]:
     best, last = _terms(objective, phi, problem, state.best), _terms(objective, phi, problem, state.u)
     take_last = jnp.isfinite(last["total"]) & ~(last["total"] >= best["total"])
-    image = objective.scale * jnp.where(take_last, state.u, state.best)
+    image = objective.picture(jnp.where(take_last, state.u, state.best))
     error = losses.euclidean(phi.apply(phi.params, image), problem.target)
     return image, error, ~jnp.isfinite(last["total"])
 
@@ -340,9 +354,9 @@ def _solved(
         [last] = collections.deque(solve(method, phi, problems, image_shape, steps, every), maxlen=1)
         return [finish(method, phi, problems, last)]
     except jax.errors.JaxRuntimeError as error:
-        if batching.count(problems) == 1 or not memory.exhausted(error):
+        if devices.count(problems) == 1 or not memory.exhausted(error):
             raise
-    halves = split(problems, -(-batching.count(problems) // 2))
+    halves = split(problems, -(-devices.count(problems) // 2))
     return [part for half in halves for part in _solved(method, phi, half, image_shape, steps, every)]
 
 

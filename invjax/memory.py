@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
 import jax
 
-from invjax import batching
+from invjax import devices
 from invjax.recipes import Method
 from invjax.types import Representation
 
@@ -52,7 +51,7 @@ def batch_size(
     Returns:
         A size from 1 to `wanted`, and the reason.
     """
-    budget = (CPU_SHARE if batching.one_at_a_time() else SHARE) * device_memory()
+    budget = (CPU_SHARE if devices.sequential() else SHARE) * device_memory()
 
     def alike(size: int) -> int:
         """Not more than `size`, so that the last batch is not much smaller than the others."""
@@ -62,7 +61,7 @@ def batch_size(
     while (need := _need(method, phi, problems, image_shape, size, every)) > budget and size > 1:
         fitting = int(size * budget / need) if need < math.inf else size // 2
         size, small = alike(max(1, min(size - 1, fitting))), True
-    where = "memory" if batching.one_at_a_time() else "memory of each device"
+    where = "memory" if devices.sequential() else "memory of each device"
     why = "all there are" if size == wanted else "more do not fit" if small else "more are not faster"
     text = f"batches of {size}, {why}: they need {_readable(need)} of {_readable(budget)} {where} to spend"
     return BatchSize(size, text)
@@ -70,7 +69,7 @@ def batch_size(
 
 def largest(wanted: int) -> int:
     """Reconstructions of which a batch is as fast as any, whatever they need; at most `wanted`."""
-    return min(wanted, LARGEST_PER_CORE * batching.CORES if batching.in_turns() else LARGEST * batching.devices())
+    return min(wanted, (LARGEST_PER_CORE * devices.CORES) if devices.sequential() else LARGEST * devices.usable())
 
 
 def _need(
@@ -87,27 +86,21 @@ def _need(
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
     state = jax.eval_shape(lambda problem: inversion.start(method, problem, image_shape), problem)
     try:
-        chunk = batching.chunk(batching.Program(inversion.step, (method,)), every, size, phi.together)
-        program = batching.executable(chunk, *batching.shapes(phi, size, (problem, state), phi.together))
+        function, settings, numbers = inversion.stretch(method, every)
+        program = devices.program(function, settings, phi, size, phi.together)
+        compiled = program.lower(*devices.shapes(len(numbers), phi, size, (problem,), (state,))).compile()
     except jax.errors.JaxRuntimeError as error:
         if exhausted(error):
             return math.inf
         raise
-    memory: Any = program.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     working = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    if not batching.in_turns():
-        return working + memory.argument_size_in_bytes
-    # the batch, the parts that it is cut into, and as many of them at work as there are cores
-    return _bytes(phi) + 2 * size * _bytes((problem, state)) + batching.CORES * working
+    return working + memory.argument_size_in_bytes
 
 
 def exhausted(error: Exception) -> bool:
     """Whether an error of JAX says that a device has no memory left."""
     return "RESOURCE_EXHAUSTED" in str(error)
-
-
-def _bytes(arrays: Any) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(arrays))
 
 
 def _readable(size: float) -> str:
@@ -159,12 +152,12 @@ def _costs(
     counted = program.cost_analysis()
     if not counted:
         return None
-    return Costs(counted["flops"], counted["bytes accessed"], _bytes(phi), program.as_text().count("\n"))
+    return Costs(counted["flops"], counted["bytes accessed"], devices.nbytes(phi), program.as_text().count("\n"))
 
 
 def device_memory() -> int:
-    """Bytes of memory of a device of this process; of a CPU that pretends to be several, its share."""
+    """Bytes of memory of a device of this process; of a CPU that is several devices, its share."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // batching.devices()
+    return devices.host_memory() // devices.usable()

@@ -20,10 +20,19 @@ def flat(feature: Feature) -> np.ndarray:
     return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
 
 
+def row(feature: Feature) -> np.ndarray:
+    """All values of one feature in a row, float32 [values]."""
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(feature)])
+
+
+def distance(first: np.ndarray, second: np.ndarray | float = 0.0) -> float:
+    """Euclidean distance between two rows in double precision; the norm of one where there is no second."""
+    with np.errstate(invalid="ignore"):  # what has diverged may be infinite
+        return float(np.linalg.norm(np.asarray(first, np.float64) - np.asarray(second, np.float64)))
+
+
 def mean_pairwise_distance(features: Feature) -> float:
     """Mean Euclidean distance between different features of a batch; NaN for fewer than two.
-
-    The normaliser of the paper's tables (CVPR 2015, section 5).
 
     Args:
         features: a batch, leading axis N.
@@ -48,16 +57,44 @@ def mean_distance(rows: Sequence[np.ndarray]) -> float:
     return float(pairs.mean()) if len(pairs) else math.nan
 
 
+def counts(feature: np.ndarray) -> bool:
+    """Whether a row counts in `distance_between_pictures`: it is finite, and not all zero as that of a flat picture."""
+    return bool(np.isfinite(feature).all() and feature.any())
+
+
+def distance_between_pictures(rows: Sequence[np.ndarray]) -> float:
+    """Mean distance between the features of different pictures, the unit of `normalized_error`.
+
+    Features that are all zero, as those of flat pictures, and those that are not finite are left out: neither can be
+    inverted, and a zero would only add its distance, the norm of each other feature, to the mean.
+
+    Args:
+        rows: of the pictures, float32 [values] each.
+
+    Returns:
+        The mean over all pairs; NaN for fewer than two features that count.
+
+    Source: the normaliser of the paper's tables, CVPR 2015, section 5.
+    """
+    return mean_distance([feature for feature in rows if counts(feature)])
+
+
 def normalized_error(relative_error: float, target_norm: float, pairwise_distance: float) -> float:
     """‖Φ − Φ₀‖ / mean pairwise distance between the Φ₀ of a set of pictures: the paper's measure, not squared.
+
+    In a run, the mean goes over the pictures that are shown to the same representation, mask and layer in the same
+    size, in one variant of a sweep: all of them up to 200, and of more of them 200 that are evenly spaced. Pictures
+    whose feature is all zero or not finite are left out.
 
     Args:
         relative_error: ‖Φ − Φ₀‖² / ‖Φ₀‖².
         target_norm: ‖Φ₀‖.
-        pairwise_distance: of `mean_pairwise_distance`.
+        pairwise_distance: of `distance_between_pictures`.
 
     Returns:
         The error; NaN where the pictures have no distance, being one or all the same.
+
+    Source: CVPR 2015, section 5.
     """
     if not pairwise_distance > 0:
         return math.nan

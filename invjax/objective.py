@@ -10,6 +10,7 @@ import dataclasses
 import math
 
 import jax.numpy as jnp
+from jax import lax
 
 from invjax import losses, regularizers
 from invjax.types import Array, Feature, Image, Loss, Regularizer, Representation
@@ -48,6 +49,14 @@ class Objective:
         ("tv", regularizers.total_variation(2.0)),
     )
 
+    def picture(self, u: Image) -> Image:
+        """σu, rounded to float32 as the picture that is saved.
+
+        Without the barrier XLA may fold σ into what Φ computes first. Φ then sees a picture of more digits than a
+        float32 has, and where it is almost flat DSIFT, which normalises, has other descriptors for it.
+        """
+        return lax.optimization_barrier(self.scale * u)
+
     def __call__(
         self, u: Image, phi: Representation, target: Feature, weights: dict[str, Array]
     ) -> tuple[Array, dict[str, Array]]:
@@ -62,7 +71,7 @@ class Objective:
         Returns:
             (E, terms): terms holds "data", every regularizer times its weight, and their sum "total".
         """
-        terms = {"data": self.loss(phi.apply(phi.params, self.scale * u), target)}
+        terms = {"data": self.loss(phi.apply(phi.params, self.picture(u)), target)}
         for name, regularizer in self.regularizers:
             terms[name] = weights[name] * regularizer(u)
         total = sum(terms.values(), start=jnp.zeros(()))

@@ -12,6 +12,7 @@ import functools
 import jax.numpy as jnp
 
 from invjax.errors import UserError
+from invjax.losses import magnitude
 from invjax.types import Array, Image, Regularizer
 
 
@@ -20,7 +21,7 @@ def alpha_norm(alpha: float = 6.0) -> Regularizer:
     """Σ|u|^α: keeps values in a sensible range (CVPR 2015, section 2, with the mean subtracted).
 
     Args:
-        alpha: exponent ≥ 1.
+        alpha: exponent ≥ 1. With 1 there is a kink at zero, where the derivative is taken as zero.
 
     Raises:
         UserError: alpha < 1.
@@ -30,8 +31,8 @@ def alpha_norm(alpha: float = 6.0) -> Regularizer:
     exponent = int(alpha) if alpha == int(alpha) else alpha
 
     def regularizer(image: Image) -> Array:
-        # an even power needs no absolute value, which would hide the derivative at zero
-        base = image if exponent in (2, 4, 6, 8) else jnp.abs(image)
+        # an even power needs no absolute value
+        base = image if exponent in (2, 4, 6, 8) else magnitude(image)
         return jnp.sum(base**exponent)
 
     return regularizer

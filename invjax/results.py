@@ -33,6 +33,8 @@ def read_results(*directories: str | Path) -> pandas.DataFrame:
         where its picture and its exact numbers are, absolute: `np.load(row.arrays)["image"]` is float32 [H, W, C], in
         grey levels minus the representation's mean; and a column `config.FIELD` for each field of the config in which
         the runs, or the variants of a sweep, differ, lists as JSON.
+        `normalized_error` is empty where a run has no two different pictures of a size; over which pictures its mean
+        goes: `metrics.normalized_error`.
         A field that a run of an earlier version does not know has its default.
 
     Raises:

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from invjax import devices
 from invjax.experiment import config as configs
+
+devices.use_all_cores()  # as the command line does
 
 
 def blobs(side, seed=0):

@@ -39,6 +39,14 @@ def test_derivative(name):
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
+def test_derivative_where_values_are_equal(name):
+    """As the zeros of rectified features mostly are: the middle of a kink pushes nowhere."""
+    feature = np.where(np.arange(FEATURE.size).reshape(FEATURE.shape) % 2, TARGET, FEATURE)
+    gradient = jax.grad(losses.get(name))(feature, TARGET)
+    np.testing.assert_allclose(gradient, DERIVATIVES[name](feature, TARGET), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
 def test_a_dict_of_features_is_one_long_feature(name):
     def cut(feature):
         return {"first": feature[0], "others": [feature[1:].reshape(-1)]}

@@ -51,6 +51,14 @@ def test_mean_pairwise_distance_of_one():
     assert np.isnan(metrics.mean_pairwise_distance(np.ones((1, 5))))
 
 
+def test_zero_and_infinite_features_do_not_count_between_pictures():
+    features = RNG.normal(size=(3, 6)).astype(np.float32)
+    expected = np.mean([np.linalg.norm(features[i] - features[j]) for i in range(3) for j in range(i)])
+    rows = [np.zeros(6, np.float32), *features, np.full(6, np.inf, np.float32)]
+    assert metrics.distance_between_pictures(rows) == pytest.approx(expected, rel=1e-6)
+    assert np.isnan(metrics.distance_between_pictures(rows[:2]))
+
+
 def test_normalized_error_is_not_squared():
     feature, target = RNG.normal(size=(2, 50))
     relative = np.sum((feature - target) ** 2) / np.sum(target**2)

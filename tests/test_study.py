@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from invjax import UserError, cli, images, inversion, nets, representations, study
+from invjax.errors import Incomplete
 from invjax.experiment import config as configs
+from invjax.experiment import plan
 from invjax.experiment import run as runner
 from invjax.experiment.run import run
 from invjax.nets.layers import Conv, Dense, MaxPool, Relu
@@ -197,8 +199,8 @@ def test_controls_are_the_picture_and_the_noise_of_the_descents(of_hog):
 def test_distances_at_other_representations(of_hog):
     where = {"image": "other", "variant": "mask=default"}
     rows = table(of_hog, "distances.csv", **where)
-    assert [row["at"] for row in rows] == ["pixels", "hog", "hogb", "dsift"] * 3
-    assert {row["unit"] for row in rows} == {"pictures"}
+    assert [row["at"] for row in rows] == ["pixels", "hog", "hogb", "dsift", "inverted"] * 3
+    assert {row["unit"] for row in table(of_hog, "restarts.csv")} == {"pictures"}
     found = pictures_of(of_hog, **where)
     for name in ("hogb", "dsift"):
         phi = representations.get(name)
@@ -208,9 +210,56 @@ def test_distances_at_other_representations(of_hog):
         [apart] = distances([np.asarray(phi(picture)) for picture in pictures])
         features = [np.asarray(phi(picture)) for picture in found]
         [row] = table(of_hog, "distances.csv", **where, of="reconstructions", at=name)
-        assert number(row["spread"]) == pytest.approx(np.mean(distances(features)) / apart, rel=1e-4)
+        assert number(row["normalized_spread"]) == pytest.approx(np.mean(distances(features)) / apart, rel=1e-4)
         errors = [np.linalg.norm(feature - np.asarray(phi(pictures[1]))) for feature in features]
-        assert number(row["error"]) == pytest.approx(np.mean(errors) / apart, rel=1e-4)
+        assert number(row["normalized_error"]) == pytest.approx(np.mean(errors) / apart, rel=1e-4)
+        norm = np.linalg.norm(np.asarray(phi(pictures[1])))
+        assert number(row["error_by_norm"]) == pytest.approx(np.mean(errors) / norm, rel=1e-4)
+        assert number(row["spread_by_norm"]) == pytest.approx(np.mean(distances(features)) / norm, rel=1e-4)
+
+
+def same_errors(out, at):
+    """Compares distances.csv with results.csv at what was inverted; the number of groups."""
+    rows = table(out, "distances.csv", of="reconstructions", at=at)
+    for row in rows:
+        results = table(out, "results.csv", **{name: row[name] for name in study_tables.GROUP})
+        expected = np.mean([float(result["normalized_error"]) for result in results])
+        assert float(row["normalized_error"]) == pytest.approx(expected, rel=1e-6)
+    return len(rows)
+
+
+def test_distances_are_of_the_pictures_and_in_the_unit_of_the_results(tmp_path):
+    """Pictures that no PNG of 8 bits holds: colours made grey and scaled. A flat one is left out of the mean."""
+    for seed in range(5):
+        colours = np.stack([blobs(57, 10 * seed + channel) for channel in range(3)], axis=-1)
+        Image.fromarray(colours if seed != 1 else np.full((57, 57), 128, np.uint8)).save(tmp_path / f"{seed}.png")
+    fields = {"images": (str(tmp_path / "[0-9].png"),), "size": 40, "sweep": {"mask": ("", "centre 3x3")}}
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Incomplete, match=r"all zero.*mean distance"):
+        patch.setattr(plan, "MEASURED", 4)
+        run(configured(tmp_path, restarts=2, **fields), tmp_path / "out")
+    assert cli.main(["study", str(tmp_path / "out")]) == 0
+    assert same_errors(tmp_path / "out", "inverted") == 2 * 4
+    keep_rows(tmp_path / "out", lambda row: "centre" not in row)
+    study.write(tmp_path / "out")
+    assert same_errors(tmp_path / "out", "hog") == 4
+
+
+def test_distances_of_a_network_are_in_the_unit_of_the_results(of_network):
+    assert same_errors(of_network[0], "inverted") == 2 * 2 * 2
+
+
+def test_a_single_picture_has_distances_by_its_norm_only(tmp_path):
+    config = configured(tmp_path)
+    config.images = config.images[:1]
+    run(config, tmp_path / "out")
+    study.write(tmp_path / "out")
+    for row in table(tmp_path / "out", "distances.csv", of="reconstructions"):
+        assert (row["normalized_error"], row["normalized_spread"]) == ("", "") and float(row["spread_by_norm"]) > 0
+    [row] = table(tmp_path / "out", "distances.csv", of="reconstructions", at="inverted")
+    results = table(tmp_path / "out", "results.csv")
+    expected = np.mean([math.sqrt(float(result["relative_error"])) for result in results])
+    assert float(row["error_by_norm"]) == pytest.approx(expected, rel=1e-6)
+    assert {row["unit"] for row in table(tmp_path / "out", "restarts.csv")} == {"picture"}
 
 
 def test_maps_of_deviation_lie_beside_the_pictures(of_hog):
@@ -247,13 +296,14 @@ def test_what_is_damaged_or_missing_is_named_and_the_rest_goes_on(copy):
     first, second, third, *_, last = table(copy, "results.csv")
     (copy / first["picture"]).with_suffix(".npz").unlink()
     (copy / second["picture"]).with_suffix(".npz").write_bytes(b"PK\x03\x04 broken")
-    (copy / "images" / last["image"] / "original.png").unlink()
+    (copy / "images" / last["image"] / "original.npz").unlink()
     warnings = []
     study.write(copy, warnings.append)
-    assert len(warnings) == 3
+    assert len(warnings) == 4
     assert first["picture"].replace(".png", ".npz") in warnings[0] and "missing" in warnings[0]
     assert second["picture"].replace(".png", ".npz") in warnings[1] and "damaged" in warnings[1]
-    assert f"images/{last['image']}/original.png" in warnings[2]
+    assert f"images/{last['image']}/original.npz" in warnings[2] and "without normalized distances" in warnings[2]
+    assert f"images/{last['image']}/original.npz" in warnings[3] and "without the picture" in warnings[3]
     [alone] = table(copy, "restarts.csv", image=third["image"], variant=third["variant"], of="reconstructions")
     assert alone["restarts"] == "1" and alone["spread_pixels"] == "" and float(alone["mean_psnr"]) > 0
     kinds = [row["of"] for row in table(copy, "restarts.csv", image=last["image"], variant=last["variant"])]
@@ -287,7 +337,8 @@ def test_given_features_have_a_spread_only(tmp_path):
     assert restarts["unit"] == floor["unit"] == "restarts" and restarts["mean_psnr"] == ""
     assert float(restarts["mean_relative_error"]) > 0 and floor["mean_relative_error"] == ""
     rows = table(tmp_path / "out", "distances.csv")
-    assert {row["error"] for row in rows} == {""} and all(float(row["spread"]) > 0 for row in rows)
+    assert {row["normalized_error"] + row["normalized_spread"] + row["error_by_norm"] for row in rows} == {""}
+    assert all(float(row["spread_by_norm"]) > 0 for row in rows)
 
 
 TINY = Network(
@@ -325,10 +376,10 @@ def of_network(tmp_path_factory):
 def test_a_network_is_seen_at_all_its_layers(of_network):
     out, file = of_network
     where = {"image": "blob", "layer": "conv1+0.5*conv2", "variant": f"weights={file}"}
-    names = ["pixels", "conv1", "relu1", "conv2", "pool2", "fc3"]
+    names = ["pixels", "conv1", "relu1", "conv2", "pool2", "fc3", "inverted"]
     assert [row["at"] for row in table(out, "distances.csv", **where)] == names * 3
     seen = {}
-    for name in names[1:]:
+    for name in names[1:-1]:
         phi = representations.get("tiny", layer=name, weights=str(file))
         paths = [out / f"images/{image}/original.png" for image in ("blob", "other")]
         originals = [np.ravel(phi(images.load_image(path, phi.input))) for path in paths]
@@ -336,9 +387,9 @@ def test_a_network_is_seen_at_all_its_layers(of_network):
         seen[name] = features, originals
         [apart] = distances(originals)
         [row] = table(out, "distances.csv", **where, of="reconstructions", at=name)
-        assert number(row["spread"]) == pytest.approx(np.mean(distances(features)) / apart, rel=1e-4)
+        assert number(row["normalized_spread"]) == pytest.approx(np.mean(distances(features)) / apart, rel=1e-4)
         errors = [np.linalg.norm(feature - originals[0]) for feature in features]
-        assert number(row["error"]) == pytest.approx(np.mean(errors) / apart, rel=1e-4)
+        assert number(row["normalized_error"]) == pytest.approx(np.mean(errors) / apart, rel=1e-4)
     features, originals = (
         [np.concatenate(both) for both in zip(*pair, strict=True)]
         for pair in zip(seen["conv1"], seen["conv2"], strict=True)
@@ -385,7 +436,7 @@ def test_few_layers_at_a_time_give_the_same(of_network, tmp_path, monkeypatch):
     for row in table(out, "distances.csv"):
         where = {name: row[name] for name in ("image", "layer", "variant", "of", "at")}
         [whole] = table(of_network[0], "distances.csv", **where)
-        for column in ("spread", "error"):
+        for column in ("normalized_spread", "normalized_error", "spread_by_norm", "error_by_norm"):
             assert number(row[column]) == pytest.approx(number(whole[column]), rel=1e-4, abs=1e-6, nan_ok=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from invjax import batching
+from invjax import devices
 
 OURS = "invjax"
 
@@ -70,7 +70,7 @@ def device(count: int = 1) -> str:
     """What computes, in words."""
     kind = jax.devices()[0].device_kind
     if jax.default_backend() == "cpu" and jax.local_device_count() == 1:
-        return f"{kind}, {batching.CORES} cores"
+        return f"{kind}, {devices.CORES} cores"
     return f"{count} × {kind}"
 
 
@@ -78,7 +78,7 @@ def summary(rows: Sequence[Row], rounds: int) -> dict[str, Any]:
     """Everything measured, and with what, ready for JSON."""
     return {
         "versions": {name: version for name in ("invjax", "jax", "torch") if (version := _version(name))},
-        "cores": batching.CORES,
+        "cores": devices.CORES,
         "rounds": rounds,
         "rows": [dataclasses.asdict(row) | {"ratio": row.ratio} for row in rows],
         "geometric_means": geometric_means(rows),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invjax import batching, images, inversion, nets, recipes, representations
+from invjax import devices, images, inversion, nets, recipes, representations
 from invjax.bench.timing import Side
 from invjax.errors import UserError
 from invjax.types import Representation
@@ -58,7 +58,7 @@ def ours(
     steps: int,
 ) -> Side:
     """Steps of a batch as a real run takes them; each call goes on from where the one before stood."""
-    phi, problems = batching.everywhere(phi), batching.place(problems)
+    phi, problems = devices.place(phi, problems)
     states = inversion.batched_start(method, phi, problems, image_shape)
 
     def run() -> None:

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from invjax import batching, inversion, memory, nets
+from invjax import inversion, memory, nets
 from invjax.bench.measure import measure
 from invjax.bench.rows import OURS, Row, device, ratios
 from invjax.bench.steps import ours, prepared, representation, swept
 from invjax.bench.timing import Others, Side, seconds
+from invjax.devices import usable, using
 
 SHALLOW = ("hog", "hogb", "dsift")
 NETWORKS = (
@@ -101,7 +102,7 @@ def sweep(precisions: Sequence[str], rounds: int) -> Iterator[Row]:
 
 def devices(precisions: Sequence[str], rounds: int) -> Iterator[Row]:
     """A batch shared by one, two, four … local devices, the same steps by turns."""
-    counts = [2**power for power in range(jax.local_device_count().bit_length())]
+    counts = [2**power for power in range(usable().bit_length())]
     batch = 256 if accelerated() else 8
     for name in DEVICE_ROWS:
         meanwhile = Others()
@@ -120,13 +121,13 @@ def devices(precisions: Sequence[str], rounds: int) -> Iterator[Row]:
 
 def on_devices(name: str, precision: str, batch: int, count: int) -> Side:
     """Steps of a batch that is shared by the first `count` devices."""
-    with batching.using(count):
+    with using(count):
         phi = representation(name, precision)
         method, problems, image = prepared(phi, "paper", batch)
         side = ours(method, phi, problems, image.shape, DEVICE_STEPS)
 
     def run() -> None:
-        with batching.using(count):
+        with using(count):
             side.run()
 
     return Side(run, side.steps)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import batching, inversion, losses, memory
+from invjax import devices, inversion, losses, memory
 from invjax.experiment import movie
 from invjax.experiment.checkpoint import Saved
 from invjax.experiment.directory import Row
@@ -112,7 +112,7 @@ class Descent:
                 continue
             number = progress.step // self._every
             if self._spacing and (number % self._spacing == 0 or progress.step == job.steps):
-                pictures = batching.trimmed(progress.states.u, len(self._batch.rows))
+                pictures = devices.trimmed(progress.states.u, len(self._batch.rows))
                 frames = [movie.frame(u, method.objective.scale, phi.input) for u in pictures]
                 self._frames.append(np.stack(frames))
             yield progress

@@ -5,8 +5,9 @@ environment.json  versions, device and command of the last start
 pictures.json     hashes of pictures, features and weights; others are refused
 results.csv       one row per finished reconstruction; with history.jsonl and failures.json: ledger.py
 history.jsonl     one line per reconstruction: the objective's terms along the way
-images/NAME/      original.png, if any, and, per reconstruction, .png to look at and .npz with the exact numbers, on
-                  request .webp, how it came about
+images/NAME/      original.png and .npz, if any, and, per reconstruction, .png to look at and .npz with the exact
+                  numbers, on request .webp, how it came about
+compared.json     between which pictures the mean distance of normalized_error is taken; with original.npz: originals.py
 checkpoints/      the batches in flight, while running
 processes/        what each of several processes has found so far, while running: team.py
 failures.json     what could not be computed, and why; tried again by the next start
@@ -29,7 +30,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from invjax import batching
+from invjax import devices
 from invjax.errors import UserError
 from invjax.experiment.config import as_dict, default
 from invjax.experiment.ledger import COLUMNS, KEY, Key, Ledger, Row, iter_rows, key_of, read_rows
@@ -191,7 +192,7 @@ def environment(command: str, processes: int = 1) -> dict[str, Any]:
     return {
         "command": command,
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "device": f"CPU, {batching.CORES} cores" if device.platform == "cpu" else _devices(device),
+        "device": f"CPU, {devices.CORES} cores" if device.platform == "cpu" else _devices(device),
         "processes": processes,
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from invjax import batching, inversion, memory
+from invjax import devices, inversion, memory
 from invjax.recipes import Method
 from invjax.types import Representation
 
@@ -67,21 +67,21 @@ def seconds(
     if costs is None:
         return math.nan
     full, rest = divmod(reconstructions, batch)
-    stepping = full * _step_seconds(costs, batch, phi.together)
+    stepping = full * _step_seconds(costs, phi, batch)
     if rest:
-        stepping += _step_seconds(costs, rest, phi.together)
+        stepping += _step_seconds(costs, phi, rest)
     return COMPILE_SECONDS + COMPILE_SECONDS_PER_LINE * costs.lines + steps * stepping
 
 
-def _step_seconds(costs: memory.Costs, batch: int, together: int) -> float:
+def _step_seconds(costs: memory.Costs, phi: Representation, batch: int) -> float:
     """One step of a batch, as `inversion.advance` computes it."""
-    if not batching.one_at_a_time():
-        return STEP_SECONDS + _work_seconds(costs, math.ceil(batch / batching.devices()))
-    size = min(together, math.ceil(batch / batching.CORES))
-    programs = math.ceil(batch / size)
-    cores = 1.0 if programs >= batching.CORES else ALONE  # that each of them keeps busy
-    rounds = math.ceil(programs / batching.CORES)
-    return rounds * (STEP_SECONDS + batching.CORES / cores * _work_seconds(costs, size))
+    sharing = devices.sharing(phi, batch)
+    part = math.ceil(batch / sharing)
+    if not devices.sequential():
+        return STEP_SECONDS + _work_seconds(costs, part)
+    size = min(phi.together, part)
+    cores = 1.0 if sharing == devices.CORES else ALONE  # that each device keeps busy
+    return math.ceil(part / size) * (STEP_SECONDS + devices.CORES / cores * _work_seconds(costs, size))
 
 
 def _work_seconds(costs: memory.Costs, size: int) -> float:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 200  # bytes; file systems take 255, with suffixes
 MEASURED = 200  # pictures between which the mean distance is taken, at most: 19,900 pairs; the paper has 100 pictures
+LEFT_OUT = "; it does not count in the mean distance of normalized_error"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ class Job:
                 found[picture], originals[picture] = self._look(picture)
                 inversion.check_target(self.phi, found[picture], self.image_shape)
             except UserError as error:
-                faults[picture] = str(error)
+                left_out = picture in found and not metrics.counts(metrics.row(found[picture]))
+                faults[picture] = f"{error}{LEFT_OUT if left_out else ''}"
         return Targets(found, self.pairwise_distance, originals, faults)
 
     def blank(self) -> Targets:
@@ -149,17 +151,22 @@ class Job:
 
     @functools.cached_property
     def pairwise_distance(self) -> float:
-        """Mean distance between the features of different pictures, NaN for a single one.
+        """The unit of normalized_error, between the pictures that are `compared`; NaN for a single one."""
+        rows = []
+        for place in self.compared:
+            with contextlib.suppress(UserError):  # of a file that has changed, which is told when it is its turn
+                rows.append(metrics.row(self._look(place)[0]))
+        return metrics.distance_between_pictures(rows)
+
+    @property
+    def compared(self) -> list[int]:
+        """Places of the pictures between which the mean distance is taken.
 
         Of more than MEASURED pictures, as many of them, evenly spaced: folders are often in order of classes.
         """
-        pictures, rows = len(self.pictures), []
+        pictures = len(self.pictures)
         count = min(pictures, MEASURED)
-        for place in (number * pictures // count for number in range(count)):
-            with contextlib.suppress(UserError):  # of a file that has changed, which is told when it is its turn
-                feature, _ = self._look(place)
-                rows.append(metrics.flat(jax.tree.map(lambda leaf: leaf[None], feature))[0])
-        return metrics.mean_distance(rows)
+        return [number * pictures // count for number in range(count)]
 
     def problems(self, rows: Sequence[Reconstruction], targets: Targets) -> inversion.Problem:
         """The batch that finds `rows`."""

@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import jax
 import numpy as np
-from PIL import Image
 
-from invjax import batching, images, metrics
-from invjax.errors import UserError
+from invjax import devices, images, metrics
 from invjax.experiment import movie
 from invjax.experiment.batch import Batch, Solved
 from invjax.experiment.directory import Row, RunDirectory
 from invjax.experiment.plan import Job, compute_features, stem
 from invjax.files import write_atomically
 from invjax.types import Feature
-
-
-def save_originals(jobs: list[Job], workdir: Path) -> None:
-    """What was shown, images/NAME/original.png: in colour and large, where jobs differ."""
-    shown: dict[str, tuple[Job, int]] = {}
-    for job in jobs:
-        for place, name in enumerate(job.pictures if job.originals is not None else ()):
-            if name not in shown or job.image_shape[::-1] > shown[name][0].image_shape[::-1]:
-                shown[name] = job, place
-    for name, (job, place) in shown.items():
-        path = workdir / "images" / name / "original.png"
-        if job.originals is not None and not _is_there(path, job.image_shape):
-            with contextlib.suppress(UserError):  # of a file that has changed, which is told when it is its turn
-                images.save_image(path, job.originals[place], job.phi.input)
-
-
-def _is_there(path: Path, shape: tuple[int, int, int]) -> bool:
-    """Whether an earlier start has written a picture of that shape."""
-    try:
-        with Image.open(path) as file:
-            return (file.height, file.width, len(file.getbands())) == shape
-    except OSError:
-        return False
 
 
 def record(batch: Batch, solved: Solved, directory: RunDirectory, stretch: bool) -> None:
@@ -57,7 +30,7 @@ def record(batch: Batch, solved: Solved, directory: RunDirectory, stretch: bool)
     job, history = batch.job, solved.inversion.history
     features = compute_features(job.phi, solved.inversion.images)
     # compressing and comparing pictures takes long, and other cores can do it too
-    with ThreadPoolExecutor(batching.CORES) as pool:
+    with ThreadPoolExecutor(devices.CORES) as pool:
         rows = list(
             pool.map(lambda i: _row(batch, solved, i, features[i], directory.path, stretch), range(len(batch.rows)))
         )
@@ -73,8 +46,9 @@ def _row(batch: Batch, solved: Solved, index: int, feature: Feature, workdir: Pa
     _save_pictures(workdir / place, image, feature, target, job, stretch)
     if solved.frames is not None:
         write_atomically(workdir / f"{place}.webp", movie.frames_to_webp(solved.frames[:, index]))
-    error = float(result.relative_error[index])
-    norm = float(np.linalg.norm(metrics.flat(jax.tree.map(lambda leaf: leaf[None], target))))
+    shown = metrics.row(target)
+    norm = metrics.distance(shown)
+    error = (metrics.distance(metrics.row(feature), shown) / norm) ** 2  # of the picture that is kept
     return (
         job.key(reconstruction)
         | {

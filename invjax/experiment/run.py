@@ -22,8 +22,9 @@ from invjax.experiment.checkpoint import Checkpoint, Saved
 from invjax.experiment.directory import RunDirectory, key_of
 from invjax.experiment.display import Display, print_table
 from invjax.experiment.events import Writer
+from invjax.experiment.originals import save_originals
 from invjax.experiment.plan import Job, Reconstruction, describe, fingerprints, make_jobs, stem
-from invjax.experiment.record import record, save_originals
+from invjax.experiment.record import record
 from invjax.experiment.share import Portion, left, share
 from invjax.experiment.team import Lost, Team
 

@@ -17,7 +17,7 @@ Bar = Callable[[list[np.ndarray]], Iterable[np.ndarray]]
 
 
 def encode(rows: np.ndarray, atoms: np.ndarray, sparsity: float) -> np.ndarray:
-    """The codes ≥ 0 that minimise ½‖row − code·atoms‖² + λ Σ code (LASSO), by coordinate descent.
+    """The codes ≥ 0 that minimise ½‖row − code·atoms‖² + λ Σ code (LASSO), by the homotopy of least angles, as ihog.
 
     Args:
         rows: [N, values].
@@ -31,7 +31,7 @@ def encode(rows: np.ndarray, atoms: np.ndarray, sparsity: float) -> np.ndarray:
 
     rows, atoms = rows.astype(np.float64), atoms.astype(np.float64)
     with _quiet():
-        return sparse_encode(rows, atoms, algorithm="lasso_cd", alpha=sparsity, positive=True)
+        return sparse_encode(rows, atoms, algorithm="lasso_lars", alpha=sparsity, positive=True)
 
 
 def learn(rows: np.ndarray, atoms: int, sparsity: float, passes: int, seed: int, bar: Bar = iter) -> np.ndarray:

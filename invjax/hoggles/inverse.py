@@ -47,7 +47,8 @@ def invert(
     rows, columns = windows.shape[:2]
     codes = encode(normalised(windows.reshape(rows * columns, -1)), dictionary.features, dictionary.sparsity)
     where = grid(phi)
-    drawn = (codes @ dictionary.patches).reshape(rows, columns, where.side(window), where.side(window))
+    drawn = normalised(codes @ dictionary.patches)  # as the patches that the atoms were learned from
+    drawn = drawn.reshape(rows, columns, where.side(window), where.side(window))
     image = averaged(drawn, where.cell, (BORDER + MARGIN) * where.cell - where.origin, image_shape[:2])
     image = image - image.mean()
     if not image.std() > 0:

@@ -21,9 +21,9 @@ def train(
     *,
     window: int = 5,
     atoms: int = 1024,
-    sparsity: float = 0.1,
+    sparsity: float = 0.2,
     windows: int = 20_000,
-    passes: int = 2,
+    passes: int = 0,
     seed: int = 0,
     bar: Bar = iter,
 ) -> Dictionary:
@@ -40,7 +40,9 @@ def train(
         atoms: how many to learn, K ≥ 1.
         sparsity: λ > 0.
         windows: how many to learn from, drawn at random where there are more.
-        passes: over all windows, ≥ 0; with none, the atoms are windows drawn at random.
+        passes: over all windows, ≥ 0; with none, the atoms are windows drawn at random. Learned atoms are means of
+            windows that agree in their HOG and not in their pixels, so the pictures are blurred: with few pictures to
+            learn from they are worse (docs/reproduction.md).
         seed: of everything random.
         bar: shows progress; called with the batches, it yields them, as tqdm does.
 

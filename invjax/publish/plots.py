@@ -16,12 +16,8 @@ if TYPE_CHECKING:
     import pandas
 
 STUDY = "distances.csv"
+DISTANCES = ("normalized_spread", "normalized_error", "spread_by_norm", "error_by_norm")  # columns of it
 SIDES = {"error": "from the picture", "spread": "from each other"}
-UNITS = {
-    "pictures": "distance / that of pictures",
-    "picture": "distance / norm of the picture",
-    "restarts": "distance / norm of restarts",
-}
 
 
 def write(workdir: Path) -> list[str]:
@@ -89,15 +85,15 @@ def distance_panels(frame: pandas.DataFrame) -> list[Panel]:
         restarts, noise = found[found.of == "reconstructions"], found[found.of == "floor"]
         depths = {at: -1 if at == "pixels" else depth(name, at) for at in dict.fromkeys(found["at"])}
         places = sorted(depths, key=depths.__getitem__)
-        units = set(found.unit)
-        unit = UNITS.get(units.pop(), "distance") if len(units) == 1 else "distance"
+        form, unit = _unit(found)
         for side, title in SIDES.items():
+            column = form.format(side)
             drawn = [
-                Curve(labels(series, key), _means(group, side), marked=group.layer.iloc[0])
+                Curve(labels(series, key), _means(group, column), marked=group.layer.iloc[0])
                 for key, group in _grouped(restarts, series)
             ]
-            if restarts[side].notna().any():
-                control = Curve("the noise they started from", _means(noise, side), control=True)
+            if restarts[column].notna().any():
+                control = Curve("the noise they started from", _means(noise, column), control=True)
                 panels.append(Panel(f"{name}: restarts {title}", unit, places, [*drawn, control]))
     return panels
 
@@ -105,7 +101,7 @@ def distance_panels(frame: pandas.DataFrame) -> list[Panel]:
 def _read(path: Path) -> pandas.DataFrame:
     import pandas
 
-    texts, numbers = ("representation", "layer", "variant", "of", "at", "unit"), ("lambda_tv", "spread", "error")
+    texts, numbers = ("representation", "layer", "variant", "of", "at"), ("lambda_tv", *DISTANCES)
     frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
     missing = [name for name in texts + numbers if name not in frame]
     if missing:
@@ -118,8 +114,15 @@ def _grouped(frame: pandas.DataFrame, fields: list[str]) -> list[tuple[Any, pand
     return list(frame.groupby(fields, sort=False, dropna=False)) if fields else [((), frame)]
 
 
-def _means(frame: pandas.DataFrame, side: str) -> dict[str, float]:
-    return frame.groupby("at")[side].mean().to_dict()
+def _unit(frame: pandas.DataFrame) -> tuple[str, str]:
+    """Form of the columns to be drawn, and what they are: normalized where there are two pictures."""
+    if frame.normalized_error.notna().any():
+        return "normalized_{}", "distance / that of pictures"
+    return "{}_by_norm", f"distance / norm of {'the picture' if frame.error_by_norm.notna().any() else 'restarts'}"
+
+
+def _means(frame: pandas.DataFrame, column: str) -> dict[str, float]:
+    return frame.groupby("at")[column].mean().to_dict()
 
 
 def _by(places: pandas.Series, values: pandas.Series) -> dict[str, float]:

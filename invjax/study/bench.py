@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,17 +10,16 @@ from ml_collections import ConfigDict
 
 from invjax import inversion, metrics
 from invjax.errors import UserError
+from invjax.experiment.originals import read_compared, read_original
 from invjax.experiment.plan import noise_key
 from invjax.objective import sigma
 from invjax.report.rundir import Row, Run, grouped
-from invjax.study.pictures import Restarts, Warn, originals, read_original, read_restarts
+from invjax.study.pictures import Restarts, Warn, read_restarts
 from invjax.study.rows import Units, tabulate
-from invjax.study.sample import Sample, Seen
+from invjax.study.sample import Sample
 from invjax.study.scope import INVERTED, Scope, Shape, build
 from invjax.study.tables import CEILING, FLOOR, MEASURES, RECONSTRUCTIONS, Found, group_of
 from invjax.types import InputSpec
-
-PICTURES = 32  # of which the mean distance is a unit: as good as that of more, and soon computed
 
 
 class Bench:
@@ -40,6 +37,7 @@ class Bench:
         self._shape: Shape = (0, 0, 0)
         self._scope = Scope({}, ())
         self._apart: dict[str, float] = {}  # mean distance of different pictures, by feature
+        self._apart_inverted: dict[str, float] = {}  # the same of what was inverted, by layer
 
     def study(self, rows: Sequence[Row]) -> Iterator[tuple[Restarts, Found]]:
         """Studies the reconstructions of one picture.
@@ -68,28 +66,52 @@ class Bench:
         inverted, classifier = self._scope.inverted[restarts.rows[0].layer], self._scope.classifier
         measures = {measure: [getattr(row, measure) for row in restarts.rows] for measure in MEASURES}
         found = Sample(restarts.pictures, measures).look([*self._scope.views, inverted], original, classifier)
-        norm = math.nan if original is None else found.seen[INVERTED].norm
-        apart = _distance_of_the_run(restarts.rows, norm)
+        apart = self._apart_inverted.get(restarts.rows[0].layer, math.nan)
         samples = {RECONSTRUCTIONS: found}
         for of, control in controls.items():
             samples[of] = _with_errors(control.look([inverted], original), apart)
-        units = _units(found.seen, {**self._apart, INVERTED: apart}, "restarts" if original is None else "picture")
+        norm = "restarts" if original is None else "picture"
+        units = Units({**self._apart, INVERTED: apart}, {name: one.norm for name, one in found.seen.items()}, norm)
         return tabulate(samples, units, classifier)
 
     def _open(self, shape: Shape) -> None:
         """Builds everything for pictures of that shape."""
         layers = list(dict.fromkeys(row.layer for row in self._rows))
         most = max(len(group) for group in grouped(self._rows, group_of).values())
-        count = max(min(len(originals(self._run)), PICTURES), most + 1)  # of the pictures that are looked at together
+        compared = self._compared(shape)
+        count = max(len(compared), most + 1)  # of the pictures that are looked at together
         self._scope = build(self._config, self._rows[0].representation, layers, shape, count)
         self._check_weights()
         self._shape = shape
-        pictures = list(itertools.islice(self._others(), PICTURES))
-        self._apart = {
-            name: metrics.mean_pairwise_distance(features)
-            for view in (self._scope.views if len(pictures) > 1 else ())
-            for name, features in view.look(pictures)
-        }
+        self._measure(compared)
+
+    def _compared(self, shape: Shape) -> list[str]:
+        """Names of the pictures between which the run has taken the mean distance; none, and a warning, without."""
+        if self._config.features:
+            return []  # nothing was shown
+        first = self._rows[0]
+        try:
+            return read_compared(self._run.workdir, first.variant, first.representation, shape)
+        except UserError as error:
+            self._warn(f"{error}: studied without normalized distances")
+            return []
+
+    def _measure(self, compared: Sequence[str]) -> None:
+        """Finds how far the pictures are apart in everything that is looked at."""
+        self._apart, self._apart_inverted = {}, {}
+        try:
+            pictures = [self._read(image) for image in compared]
+        except UserError as error:  # the mean of the others would be another
+            self._warn(f"{error}: studied without normalized distances")
+            return
+        if len(pictures) < 2:
+            return
+        for view in self._scope.views:
+            for name, rows in view.rows(pictures):
+                self._apart[name] = metrics.distance_between_pictures(rows)
+        for layer, view in self._scope.inverted.items():
+            for _, rows in view.rows(pictures):
+                self._apart_inverted[layer] = metrics.distance_between_pictures(rows)
 
     def _check_weights(self) -> None:
         for row in self._rows:
@@ -102,26 +124,18 @@ class Bench:
         """What the representation wants to be shown; the same for all layers."""
         return next(iter(self._scope.inverted.values())).phi.input
 
+    def _read(self, image: str) -> np.ndarray:
+        return read_original(self._run.workdir, image, self._spec, self._shape)
+
     def _original(self, image: str) -> np.ndarray | None:
         """What Φ was shown; None, and a warning, where that is not to be had."""
-        if self._run.config.get("features"):
+        if self._config.features:
             return None  # nothing was shown
         try:
-            original = read_original(self._run, image, self._spec, self._shape)
-            if original is None:
-                raise UserError(f"images/{image}/original.png: of another size or without colours")
-            return original
+            return self._read(image)
         except UserError as error:
             self._warn(f"{error}: studied without the picture")
             return None
-
-    def _others(self) -> Iterator[np.ndarray]:
-        """What Φ was shown of all pictures, as far as it is to be had."""
-        for image in originals(self._run):
-            with contextlib.suppress(UserError):
-                original = read_original(self._run, image, self._spec, self._shape)
-                if original is not None:
-                    yield original
 
     def _controls(self, rows: Sequence[Row], original: np.ndarray | None) -> dict[str, Sample]:
         """The picture itself, and the noise that the descents started from."""
@@ -143,27 +157,9 @@ def _likeness(pictures: np.ndarray, original: np.ndarray | None, spec: InputSpec
     }
 
 
-def _distance_of_the_run(rows: Sequence[Row], norm: float) -> float:
-    """The mean distance of pictures in normalized_error, found from ‖Φ₀‖; NaN where there was none, or no ‖Φ₀‖."""
-    found = [
-        math.sqrt(row.relative_error) * norm / row.normalized_error
-        for row in rows
-        if 0 < row.normalized_error < math.inf
-    ]
-    return float(np.mean(found)) if found else math.nan
-
-
 def _with_errors(control: Sample, apart: float) -> Sample:
     """A control with its errors in the representation that was inverted."""
     inverted = control.seen[INVERTED]
     relative = [float((error / inverted.norm) ** 2) for error in inverted.errors]
     normalized = [metrics.normalized_error(error, inverted.norm, apart) for error in relative]
     return control.measured(relative_error=relative, normalized_error=normalized)
-
-
-def _units(seen: Mapping[str, Seen], apart: Mapping[str, float], otherwise: str) -> Units:
-    """Mean distances of pictures where there are any, norms otherwise."""
-    return {
-        name: (apart[name], "pictures") if apart.get(name, 0) > 0 else (one.norm, otherwise)
-        for name, one in seen.items()
-    }

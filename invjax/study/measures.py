@@ -16,9 +16,8 @@ def pairwise_spread(features: Feature, unit: float = 1.0) -> float:
 
     Args:
         features: of the restarts, leading axis k; pictures [k, H, W, C] are features, too.
-        unit: what to measure it in. `metrics.mean_pairwise_distance` of the features of different pictures, as in
-            `metrics.normalized_error`: 1 then says that restarts differ as much as pictures do; or, where there is one
-            picture only, ‖Φ₀‖.
+        unit: what to measure it in. `metrics.distance_between_pictures`, as in `metrics.normalized_error`: 1 then says
+            that restarts differ as much as pictures do; or, where there is one picture only, ‖Φ₀‖.
 
     Returns:
         The spread; NaN for fewer than two restarts, or a unit of zero.

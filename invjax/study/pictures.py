@@ -1,4 +1,4 @@
-"""The pictures of a run directory: reconstructions and originals as Φ saw them, and maps of where restarts differ."""
+"""The reconstructions of a run directory, exact, and maps of where restarts differ."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as pillow
 
-from invjax import features, images
+from invjax import features
 from invjax.errors import UserError
-from invjax.files import reading, write_atomically
+from invjax.files import write_atomically
 from invjax.report.rundir import Row, Run
 from invjax.study.measures import deviation_map
 from invjax.study.scope import Shape
 from invjax.study.tables import Group, group_of
-from invjax.types import InputSpec
 
 BRIGHTEST = 64.0  # grey levels: the last colour of the maps
 
@@ -71,33 +70,6 @@ def _read_exact(run: Run, row: Row) -> np.ndarray:
     if image is None or image.ndim != 3 or not np.isfinite(image).all():
         raise UserError(f"{path}: holds no picture")
     return image
-
-
-def read_original(run: Run, image: str, spec: InputSpec, shape: Shape) -> np.ndarray | None:
-    """What Φ was shown, rounded to 8 bits.
-
-    Args:
-        run: the run.
-        image: name of the picture.
-        spec: of the representation.
-        shape: of its pictures, [H, W, C].
-
-    Returns:
-        float32 [H, W, C] in Φ's units; None where what is there was shown to another representation.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    path = run.workdir / "images" / image / "original.png"
-    with reading(path), pillow.open(path) as file:
-        grey = file.mode == "L"  # no network has seen this
-    original = images.load_image(path, spec)
-    return original if original.shape == shape and not (grey and spec.channels > 1) else None
-
-
-def originals(run: Run) -> list[str]:
-    """Names of the pictures that have an original."""
-    return [path.parent.name for path in sorted(run.workdir.glob("images/*/original.png"))]
 
 
 def write_deviation(run: Run, restarts: Restarts) -> list[Path]:

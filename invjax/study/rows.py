@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,33 @@ from invjax.study.sample import Sample
 from invjax.study.scope import INVERTED, PIXELS
 from invjax.study.tables import BEST, DISTANCES, MEASURES, RECONSTRUCTIONS, RESTARTS, Found
 
-Units = Mapping[str, tuple[float, str]]  # what the distances of each feature are divided by, and how it is called
+
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """What the distances of each feature are divided by.
+
+    Attributes:
+        pictures: mean distance of different pictures by feature, as far as there is one.
+        norms: norm of the original by feature, or the mean norm of the restarts.
+        norm: which of them, "picture" or "restarts".
+    """
+
+    pictures: Mapping[str, float]
+    norms: Mapping[str, float]
+    norm: str
+
+    def normalized(self, name: str, distance: float) -> float:
+        """A distance in the unit of normalized_error; NaN where that is empty, too."""
+        return _ratio(distance, self.pictures.get(name, math.nan))
+
+    def by_norm(self, name: str, distance: float) -> float:
+        """A distance over the norm."""
+        return _ratio(distance, self.norms[name])
+
+    def unit(self, name: str) -> tuple[float, str]:
+        """The mean distance of pictures where there is one, otherwise the norm; and how it is called."""
+        apart = self.pictures.get(name, math.nan)
+        return (apart, "pictures") if apart > 0 else (self.norms[name], self.norm)
 
 
 def tabulate(samples: Mapping[str, Sample], units: Units, classifier: str) -> Found:
@@ -34,12 +61,12 @@ def tabulate(samples: Mapping[str, Sample], units: Units, classifier: str) -> Fo
 
 
 def _summary(sample: Sample, units: Units, classifier: str) -> dict[str, Any]:
-    seen = sample.seen[INVERTED]
+    seen, unit = sample.seen[INVERTED], units.unit(INVERTED)
     summary = {
         "restarts": len(sample.pictures),
         "spread_pixels": sample.seen[PIXELS].spread / math.sqrt(sample.pictures[0].size),
-        "spread_features": _ratio(seen.spread, units[INVERTED][0]),
-        "unit": units[INVERTED][1],
+        "spread_features": _ratio(seen.spread, unit[0]),
+        "unit": unit[1],
     }
     for measure, highest in MEASURES.items():
         expected = best_of_k(sample.measures[measure], highest=highest).tolist() or [math.nan]
@@ -52,12 +79,12 @@ def _distances(sample: Sample, units: Units) -> list[dict[str, Any]]:
     return [
         {
             "at": name,
-            "spread": _ratio(seen.spread, units[name][0]),
-            "error": _ratio(float(seen.errors.mean()), units[name][0]),
-            "unit": units[name][1],
+            "normalized_spread": units.normalized(name, seen.spread),
+            "normalized_error": units.normalized(name, float(seen.errors.mean())),
+            "spread_by_norm": units.by_norm(name, seen.spread),
+            "error_by_norm": units.by_norm(name, float(seen.errors.mean())),
         }
         for name, seen in sample.seen.items()
-        if name != INVERTED
     ]
 
 

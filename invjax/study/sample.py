@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from invjax import metrics
 from invjax.study.measures import agreement, pairwise_spread
 from invjax.study.scope import View
 
@@ -66,9 +67,9 @@ class Sample:
 
 def _seen(rows: np.ndarray, original: np.ndarray, of_classes: bool) -> Seen:
     """Of features [N, values] and the original's, [1, values] or [0, values]."""
-    spread = pairwise_spread(rows)
+    spread, norms = pairwise_spread(rows), [metrics.distance(row) for row in rows]
     if not len(original):
-        return Seen(spread, np.full(len(rows), np.nan), float(np.linalg.norm(rows, axis=1).mean()))
-    errors = np.array([np.linalg.norm(row - original[0]) for row in rows], np.float64)
+        return Seen(spread, np.full(len(rows), np.nan), float(np.mean(norms)))
+    errors = np.array([metrics.distance(row, original[0]) for row in rows], np.float64)
     agreed = agreement(rows, original[0]) if of_classes else (math.nan, math.nan)
-    return Seen(spread, errors, float(np.linalg.norm(original)), agreed)
+    return Seen(spread, errors, metrics.distance(original[0]), agreed)

@@ -7,14 +7,13 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import masks, nets, representations
+from invjax import masks, metrics, nets, representations
 from invjax.experiment.plan import compute_features
 from invjax.representations.networks import networks
-from invjax.types import Feature, Image, InputSpec, Params, Representation
+from invjax.types import Image, InputSpec, Params, Representation
 
 SHALLOW = ("hog", "hogb", "dsift")  # serve as the other layers of representations that have none, with their defaults
 HELD = 1 << 29  # bytes of features to be held at once, about
@@ -32,13 +31,14 @@ class View:
 
     def look(self, pictures: Iterable[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """The features of pictures, by name: float32 [N, values]."""
+        for name, rows in self.rows(pictures):
+            yield name, np.stack(rows)
+
+    def rows(self, pictures: Iterable[np.ndarray]) -> Iterator[tuple[str, list[np.ndarray]]]:
+        """The same, a row for each picture: one after the other they need not lie in memory twice."""
         found, several = compute_features(self.phi, pictures), len(self.names) > 1
         for name in self.names:
-            yield name, np.stack([_flat(feature[name] if several else feature) for feature in found])
-
-
-def _flat(feature: Feature) -> np.ndarray:
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(feature)])
+            yield name, [metrics.row(feature[name] if several else feature) for feature in found]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _of_network(
     network = nets.get(name)
     visible = [layer for layer in network.names() if _sees(network.until(layer), shape)]
     portions = _portions(network, visible, shape, count)
-    phis = networks(name, [*layers, *portions], config.weights, config.weights_seed)
+    phis = networks(name, [*layers, *portions], config.weights, config.weights_seed, config.precision)
     views = [View(phi, tuple(portion)) for phi, portion in zip(phis[len(layers) :], portions, strict=True)]
     # random weights have no classes: whatever the picture, some unit answers most
     has_classes = visible[-1:] == [network.names()[-1]] and config.weights != "random"

@@ -8,12 +8,17 @@ restarts.csv    of: reconstructions, ceiling (the picture itself) or floor (the 
                 top1, top5: share of restarts that the network takes for what it takes the picture for; empty where
                 there is no classifier, as in HOG, in networks with random weights, and where the picture is not of
                 the size that fully connected layers need
-distances.csv   at: pixels, or a layer of the network; of HOG & co., hog, hogb and dsift with their default options
-                spread, error: distance of two restarts, and of a restart and the picture; means
+distances.csv   at: pixels, or a layer of the network; of HOG & co., hog, hogb and dsift with their default options;
+                inverted: what was inverted, with its mask and options
+                …_spread, …_error: distance of two restarts, and of a restart and the picture; means
+                normalized_…: over the mean distance of different pictures, the unit of results.csv's normalized_error,
+                which at `inverted` has the same mean; empty where there are no two different pictures
+                …_by_norm: over the norm of the picture's feature, or the mean norm of the restarts where features were
+                given without it
 best_of_k.csv   best: mean of the best value of metric over all choices of k restarts; with k = 1 the mean
 
-Distances of features are divided by that of different pictures (unit: pictures), by the norm of the feature where the
-run has a single one (picture), or by the mean norm of the restarts where features were given without it (restarts).
+spread_features is a normalized spread where there is one (unit: pictures), and otherwise one by norm, of the picture's
+feature (picture) or of the restarts where features were given without it (restarts).
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ COLUMNS = {
         *(f"{statistic}_{measure}" for measure in MEASURES for statistic in ("mean", "best")),
         *("top1", "top5"),
     ),
-    DISTANCES: (*GROUP, "of", "at", "spread", "error", "unit"),
+    DISTANCES: (*GROUP, "of", "at", "normalized_spread", "normalized_error", "spread_by_norm", "error_by_norm"),
     BEST: (*GROUP, "metric", "k", "best"),
 }
 

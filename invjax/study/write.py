@@ -26,9 +26,9 @@ SAVE_SECONDS = 60.0  # between two writings of the tables, and two lines where t
 def write(workdir: Path, warn: Warn | None = None) -> list[Path]:
     """Studies the restarts of a run directory.
 
-    What was studied before, with as many restarts, is not computed again. The picture itself is what Φ was shown as
-    images/NAME/original.png has it, rounded to 8 bits; errors, PSNR and SSIM of the reconstructions are those of
-    results.csv. Restarts that diverged count like any other.
+    What was studied before, with as many restarts, is not computed again. The picture itself is what Φ was shown,
+    exactly, as the run has kept it; errors, PSNR and SSIM of the reconstructions are those of results.csv. Restarts
+    that diverged count like any other.
 
     Args:
         workdir: the run directory.

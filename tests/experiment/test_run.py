@@ -53,6 +53,7 @@ def test_a_run_directory_is_complete(config, tmp_path, figures):
     assert names >= {
         "config.json",
         "environment.json",
+        "compared.json",
         "results.csv",
         "history.jsonl",
         "images",

@@ -40,7 +40,7 @@ def test_end_to_end(folder, capsys):
     options = ("--size", 0, "--window", 3, "--atoms", 60, "--representation", "hogb", "--seed", 4)
     assert call("train", folder / "others", *options, "--out", file) == 0
     line = capsys.readouterr().out
-    assert line.startswith(f"{file}: 60 atoms of hogb, windows of 3×3 cells, λ 0.1, of 2 pictures sha256:")
+    assert line.startswith(f"{file}: 60 atoms of hogb, windows of 3×3 cells, λ 0.2, of 2 pictures sha256:")
     assert "196 windows, seed 4, in " in line and line.endswith(" s\n") and line.count("\n") == 1
 
     arguments = ("invert", folder / "test", "--dictionary", file, "--size", 0, "--out", out)

@@ -43,7 +43,7 @@ def test_numpy_reads_it_too(small, tmp_path):
 
 def test_it_tells_what_it_is(small):
     text = small.describe()
-    for part in ("5 atoms of hog_uoctti", "2×2 cells", "λ 0.1", "1 pictures sha256:", "98 windows", "seed 0"):
+    for part in ("5 atoms of hog_uoctti", "2×2 cells", "λ 0.2", "1 pictures sha256:", "98 windows", "seed 0"):
         assert part in text
 
 

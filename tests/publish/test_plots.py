@@ -86,7 +86,8 @@ def test_errors_of_different_magnitude_are_logarithmic(tmp_path, drawn):
 
 
 def distances(workdir, rows):
-    fields = ("image", "representation", "layer", "variant", "lambda_tv", "of", "at", "spread", "error", "unit")
+    fields = ("image", "representation", "layer", "variant", "lambda_tv", "of", "at")
+    fields += ("normalized_spread", "normalized_error", "spread_by_norm", "error_by_norm")
     with (workdir / "distances.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(fields)
@@ -101,7 +102,8 @@ def test_distances_at_every_layer(tmp_path, drawn):
             for of in ("reconstructions", "ceiling", "floor"):
                 for place in at:
                     spread = "" if of == "ceiling" else rng.uniform(0.1, 1)
-                    rows.append((image, "caffenet", layer, "", 0.5, of, place, spread, rng.uniform(0.1, 1), "pictures"))
+                    values = spread, rng.uniform(0.1, 1), 7, 7
+                    rows.append((image, "caffenet", layer, "", 0.5, of, place, *values))
     distances(tmp_path, rows)
     assert plots.write(tmp_path) == []
     above, below = drawn["distances"].axes
