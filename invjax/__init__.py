@@ -10,7 +10,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from invjax import losses, masks, metrics, objective, optimizers, recipes, regularizers, representations
+    from invjax import devices, losses, masks, metrics, objective, optimizers, recipes, regularizers, representations
     from invjax.errors import UserError
     from invjax.images import load_image, save_image
     from invjax.inversion import Inversion, invert
@@ -24,6 +24,7 @@ __all__ = [
     "Representation",
     "UserError",
     "__version__",
+    "devices",
     "invert",
     "load_image",
     "losses",

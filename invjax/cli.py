@@ -1,4 +1,4 @@
-"""The command line: invjax invert, run, report, study, representations, weights, hoggles, bench."""
+"""The command line: invjax invert, run, report, study, representations, weights, hoggles, bench, check."""
 
 from __future__ import annotations
 
@@ -132,7 +132,19 @@ def _parser(version: str) -> argparse.ArgumentParser:
     _add_weights(commands.add_parser("weights", help="list, fetch or import weights of networks"))
     _add_hoggles(commands.add_parser("hoggles", help="the baseline HOGgles: learn a dictionary, invert HOG by it"))
     _add_bench(commands.add_parser("bench", help="time gradient steps, beside PyTorch's and what the device could do"))
+    check = commands.add_parser("check", help="whether this machine computes right, in seconds")
+    check.set_defaults(command=_check, computes=True)
     return parser
+
+
+def _check(_: argparse.Namespace) -> None:
+    from invjax import selfcheck
+
+    answers = selfcheck.check()
+    for answer in answers:
+        print(f"{'right' if answer.right else 'WRONG'}: {answer.question}: {answer.found}")
+    if not all(answer.right for answer in answers):
+        raise Incomplete("this machine computes wrong numbers: see docs/performance.md#right-numbers-on-a-cpu")
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
@@ -295,11 +307,11 @@ def _add_hoggles(parser: argparse.ArgumentParser) -> None:
     train = actions.add_parser("train", help="learn a dictionary from pictures")
     train.add_argument("photos", nargs="+", metavar="PHOTO", help="file, folder or pattern; not those to be inverted")
     train.add_argument("--representation", default="hog", choices=("hog", "hogb", "hog_uoctti", "dsift"), help="(hog)")
-    train.add_argument("--atoms", type=int, help="of the dictionary (1024)")
+    train.add_argument("--atoms", type=int, help="of the dictionary (4096)")
     train.add_argument("--window", type=int, help="cells of a side of a window (5)")
-    train.add_argument("--sparsity", type=float, metavar="X", help="weight λ of the codes (0.1)")
+    train.add_argument("--sparsity", type=float, metavar="X", help="weight λ of the codes (0.2)")
     train.add_argument("--windows", type=int, help="to learn from, at most (20000)")
-    train.add_argument("--passes", type=int, help="over the windows; 0: atoms are windows drawn at random (2)")
+    train.add_argument("--passes", type=int, help="over the windows; 0: atoms are windows drawn at random (0)")
     train.add_argument("--seed", type=int, help="of everything random (0)")
     train.add_argument("--size", type=int, help="side of the pictures in pixels, 0: as they are (227)")
     train.add_argument("--out", required=True, type=Path, metavar="FILE", help="the dictionary, an .npz")

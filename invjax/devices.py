@@ -201,10 +201,10 @@ def _program(function: Callable[..., Any], settings: tuple[Any, ...], devices: i
         specs = (PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(AXIS))
         whole = jax.shard_map(part, mesh=_mesh(devices), in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
 
-    @functools.wraps(function)  # the name by which JAX calls it in its log
     def named(numbers: Any, phi: Any, batches: Any, spent: Any) -> Any:
         return whole(numbers, phi, batches, spent)
 
+    named.__name__ = function.__name__  # as JAX calls it in its log
     return jax.jit(named, donate_argnums=3, compiler_options=compiler_options())
 
 

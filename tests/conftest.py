@@ -16,6 +16,12 @@ from invjax.experiment import config as configs
 devices.use_all_cores()  # as the command line does
 
 
+def as_accelerators(monkeypatch):
+    """Lets devices compute their parts at once, as accelerators do."""
+    devices.compiler_options()  # kept from now on: those of the device that there is
+    monkeypatch.setattr(devices, "sequential", lambda: False)
+
+
 def blobs(side, seed=0):
     """A smooth, non-flat uint8 grey picture."""
     noise = np.random.default_rng(seed).integers(0, 256, (5, 5), dtype=np.uint8)

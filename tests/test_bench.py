@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from invjax import UserError, cli, recipes, representations
+from invjax import UserError, cli, devices, recipes, representations
 from invjax.bench import attainable, command, measure, peers, plot, show, steps, suites
 from invjax.bench.rows import OURS, Row, geometric_means, summary
 from invjax.bench.timing import Others, Side, seconds
@@ -200,11 +200,13 @@ def test_table_is_extrapolated(monkeypatch):
     assert f"{taken:.0f} s extrapolated from 1 of 300 reconstructions × 4 of 400 steps" in whole.note
 
 
-def test_devices_of_one(monkeypatch):
+def test_devices_of_one_two_and_more(monkeypatch):
     monkeypatch.setattr(suites, "DEVICE_ROWS", ("hog",))
-    rows = list(suites.devices(["float32"], 1))
-    assert len(rows) == 1 and rows[0].rates and not rows[0].ratios
-    assert len(rows) == jax.local_device_count().bit_length()
+    one, *more = suites.devices(["float32"], 1)
+    assert one.rates and not one.ratios
+    assert 1 + len(more) == devices.usable().bit_length()
+    for row in more:
+        assert row.ratios["one device"] == pytest.approx(row.rates[OURS] / one.rates[OURS])
 
 
 def test_means_are_over_the_best_of_each_kind():

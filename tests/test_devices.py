@@ -1,4 +1,4 @@
-"""A batch on several devices is the batch on one: CPUs that pretend to be 2 and 8 devices, each a process."""
+"""A batch on several devices is the batch on one: a CPU that pretends to be 2 and 8 devices, and one to spare."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import InputSpec, inversion, recipes, representations
+from invjax import InputSpec, devices, inversion, recipes, representations
 from invjax.nets import Network
 from invjax.nets.layers import Conv, Dense, LocalResponse, Relu
 from invjax.nets.network import chain
@@ -16,19 +16,20 @@ from invjax.representations.networks import build
 
 from .conftest import blobs
 
-STEPS, RESTARTS = 18, 5  # no multiple of the devices
+STEPS, RESTARTS = 18, 9  # no multiple of the devices
 PROGRAM = """
 import sys
 import jax
 import numpy as np
-from invjax import batching
+from invjax import devices
 from tests import test_devices
 
 count, way, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-assert jax.local_device_count() == batching.devices() == count
+assert jax.local_device_count() == count + 1 and devices.usable() == min(count, devices.CORES)
 if way == "vmap":  # as accelerators do
-    batching.one_at_a_time = lambda: False
-found = {name: test_devices.solved(name) for name in test_devices.CASES}
+    devices.sequential = lambda: False
+with devices.using(count):
+    found = {name: test_devices.solved(name) for name in test_devices.CASES}
 np.savez(out, **{f"{name}/{key}": value for name, result in found.items() for key, value in result.items()})
 """
 
@@ -80,7 +81,7 @@ def results(found):
 
 
 def resumed(name, saved):
-    """The results of going on, on this device, from where another process stood."""
+    """The results of going on, in this process, from where another process stood."""
     method, phi, problems, shape = problem_of(name)
     leaves = [saved[f"{name}/state {i}"] for i in range(sum(key.startswith(f"{name}/state") for key in saved))]
     states = jax.tree.unflatten(inversion.state_structure(method, shape), leaves)
@@ -92,14 +93,15 @@ def resumed(name, saved):
 @pytest.fixture(scope="module")
 def alone():
     """The results on one device."""
-    return {name: solved(name) for name in CASES}
+    with devices.using(1):
+        return {name: solved(name) for name in CASES}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count, way", [(2, "in turns"), (8, "in turns"), (8, "vmap")])
 def test_the_same_results_as_on_one_device(alone, tmp_path, count, way):
     out = tmp_path / "out.npz"
-    environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_PLATFORMS": "cpu"}
+    environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count + 1}", "JAX_PLATFORMS": "cpu"}
     arguments = [sys.executable, "-c", PROGRAM, str(count), way, str(out)]
     done = subprocess.run(arguments, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -107,7 +109,8 @@ def test_the_same_results_as_on_one_device(alone, tmp_path, count, way):
         saved = dict(arrays)
     for name, expected in alone.items():
         assert saved[f"{name}/status"].tolist() == ["ok"] * RESTARTS
-        gone_on = resumed(name, saved)
+        with devices.using(1):
+            gone_on = resumed(name, saved)
         for key in ("images", "error", "total"):
             scale = np.abs(expected[key]).max()
             np.testing.assert_allclose(saved[f"{name}/{key}"], expected[key], rtol=0, atol=1e-5 * scale)

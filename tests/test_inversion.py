@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from invjax import InputSpec, Representation, UserError, inversion, invert, masks, recipes
+from invjax import InputSpec, Representation, UserError, devices, inversion, invert, masks, recipes
 from invjax.objective import sigma
 from invjax.recipes import Recipe
 from invjax.representations import get
@@ -436,6 +436,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_changes_nothing(monkeypatch):
     def run():
         return invert(phi, target, key=jax.random.key(0), image_shape=shape, restarts=5, steps=7, every=3)
 
+    monkeypatch.setattr(devices, "_used", 1)  # which fills up nothing
     whole, advance, sizes = run(), inversion.advance, []
 
     def small_only(method, phi, problems, states, steps):

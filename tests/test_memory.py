@@ -3,9 +3,11 @@ import dataclasses
 import jax
 import pytest
 
-from invjax import batching, inversion, memory, recipes
+from invjax import devices, inversion, memory, recipes
 from invjax.representations import get
 from invjax.types import Representation
+
+from .conftest import as_accelerators
 
 
 def arguments(side, phi=None, restarts=1):
@@ -17,102 +19,116 @@ def arguments(side, phi=None, restarts=1):
     return method, phi, inversion.batch_of(target, keys, weights), shape
 
 
-WAYS = pytest.mark.parametrize("in_turns", [True, False], ids=["cores", "at once"])
+WAYS = pytest.mark.parametrize("way", ["one device", "cores", "accelerator", "accelerators"])
 
 
 @pytest.fixture
 def device(monkeypatch):
-    """Sets the memory of the device, and whether it computes one reconstruction at a time, on two cores."""
+    """Sets the memory of each device, and which there are: one of two cores, both, one accelerator or several."""
 
-    def pretend(memory_bytes, in_turns):
+    def pretend(memory_bytes, way):
         monkeypatch.setattr(memory, "device_memory", lambda: memory_bytes)
-        monkeypatch.setattr(batching, "one_at_a_time", lambda: in_turns)
-        monkeypatch.setattr(batching, "CORES", 2)
+        monkeypatch.setattr(devices, "CORES", 2)
+        if way.startswith("accelerator"):
+            as_accelerators(monkeypatch)
+        if way in {"one device", "accelerator"}:
+            monkeypatch.setattr(devices, "_used", 1)
+        elif devices.usable() == 1:
+            pytest.skip("there is one device")
 
     return pretend
 
 
-def need(size, in_turns):
-    """Bytes of a batch, by the program compiled for the batch or for one of it, without `memory`."""
-    method, phi, problems, shape = arguments(32, restarts=size)
+def need(part, way):
+    """Bytes of one device for its part of a batch, by a program of that part alone, without `memory`."""
+    method, phi, problems, shape = arguments(32, restarts=part)
     states = jax.vmap(lambda problem: inversion.start(method, problem, shape))(problems)
-    batch = problems, states
 
     def chunk(steps, problem, state):
         return jax.lax.fori_loop(0, steps, lambda _, state: inversion.step(method, phi, problem, state), state)
 
-    part = jax.tree.map(lambda leaf: leaf[0], batch) if in_turns else batch
-    function = chunk if in_turns else jax.vmap(chunk, (None, 0, 0))
-    program = jax.jit(function, donate_argnums=2, compiler_options=batching.compiler_options())
-    found = program.lower(5, *part).compile().memory_analysis()
+    def together(steps, problems, states):
+        return jax.vmap(chunk, (None, 0, 0))(steps, problems, states)
+
+    def in_turns(steps, problems, states):
+        return jax.lax.map(lambda one: chunk(steps, *one), (problems, states))
+
+    function = together if way.startswith("accelerator") else in_turns
+    program = jax.jit(function, donate_argnums=2, compiler_options=devices.compiler_options())
+    found = program.lower(5, problems, states).compile().memory_analysis()
     working = found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
-    if not in_turns:
-        return working + found.argument_size_in_bytes
-    return 2 * working + 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
+    return working + found.argument_size_in_bytes
 
 
-@WAYS
-@pytest.mark.parametrize("fits", [3, 6])
-def test_what_is_chosen_fits_and_more_would_not(device, in_turns, fits):
-    share = memory.CPU_SHARE if in_turns else memory.SHARE
-    device((need(fits, in_turns) + need(fits + 1, in_turns)) / 2 / share, in_turns)
+@pytest.mark.parametrize("way, fits", [("one device", 6), ("cores", 3), ("accelerator", 6), ("accelerators", 3)])
+def test_what_is_chosen_fits_and_more_would_not(device, way, fits):
+    share = memory.SHARE if way.startswith("accelerator") else memory.CPU_SHARE
+    device((need(fits, way) + need(fits + 1, way)) / 2 / share, way)
     found = memory.batch_size(*arguments(32), wanted=1000, every=5)
-    # programs are not quite linear in the batch: one less is fine, one more never
-    assert fits - 1 <= found.size <= fits
+    # programs are not quite linear in the batch: one less of each device is fine, one more never
+    assert (fits - 1) * devices.usable() <= found.size <= fits * devices.usable()
     assert f"batches of {found.size}, more do not fit: they need" in found.reason
 
 
 @WAYS
-def test_at_least_one_reconstruction_at_once(device, in_turns):
-    device(1000, in_turns)
+def test_at_least_one_reconstruction_at_once(device, way):
+    device(1000, way)
     assert memory.batch_size(*arguments(32), wanted=9, every=5).size == 1
 
 
 @WAYS
-def test_not_more_than_there_are(device, in_turns):
-    device(1e10, in_turns)
+def test_not_more_than_there_are(device, way):
+    device(1e10, way)
     found = memory.batch_size(*arguments(32), wanted=7, every=5)
     assert found.size == 7 and "all there are" in found.reason
 
 
 def test_not_more_than_what_is_fast_and_all_batches_alike(device):
-    device(1e12, True)
+    device(1e12, "cores")
     found = memory.batch_size(*arguments(32), wanted=70, every=5)
     assert found.size == 24 and "more are not faster" in found.reason  # 24 + 24 + 22, not 32 + 32 + 6
 
 
 def test_a_program_that_does_not_even_compile_is_halved(device, monkeypatch):
-    device(1e12, False)
-    compile_, sizes = batching.executable, []
+    device(1e12, "accelerator")
+    program, sizes = devices.program, []
 
-    def small_only(function, phi, problems, states):
-        sizes.append(batching.count(problems))
+    def small_only(function, settings, phi, size, together):
+        sizes.append(devices.rounded(size, 1))
         if sizes[-1] > 20:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return compile_(function, phi, problems, states)
+        return program(function, settings, phi, size, together)
 
-    monkeypatch.setattr(batching, "executable", small_only)
+    monkeypatch.setattr(devices, "program", small_only)
     assert memory.batch_size(*arguments(32), wanted=60, every=5).size == 15
     assert sizes == [64, 32, 16]
 
 
 def test_only_the_batch_that_runs_is_compiled(device, monkeypatch):
-    device(1e12, False)
-    compile_, sizes = batching.executable, []
+    device(1e12, "accelerator")
+    shapes, sizes = devices.shapes, []
+
+    def recorded(*arguments):
+        found = shapes(*arguments)
+        sizes.append(jax.tree.leaves(found[-1])[0].shape[0])
+        return found
+
     monkeypatch.setattr(memory, "LARGEST", 32)
-    monkeypatch.setattr(batching, "executable", lambda *rest: sizes.append(batching.count(rest[2])) or compile_(*rest))
+    monkeypatch.setattr(devices, "shapes", recorded)
     assert memory.batch_size(*arguments(32), wanted=36, every=5).size == 18
-    assert sizes == [batching.rounded(18)] == [24]
+    assert sizes == [devices.rounded(18, 1)] == [24]
 
 
-def test_what_was_measured_is_what_runs(device, monkeypatch):
+@WAYS
+def test_what_was_measured_is_what_runs(device, monkeypatch, way):
     """No second compilation when the batch is computed."""
-    device(1e10, True)
-    method, phi, problems, shape = arguments(34, restarts=3)
+    device(1e10, way)
+    method, phi, problems, shape = arguments(34, restarts=5)
     traced, step = [], inversion.step
     monkeypatch.setattr(inversion, "step", lambda *rest: traced.append(0) or step(*rest))
-    memory.batch_size(method, phi, problems, shape, wanted=3, every=5)
+    memory.batch_size(method, phi, problems, shape, wanted=5, every=5)
     before = len(traced)
+    phi, problems = devices.place(phi, problems)
     states = inversion.batched_start(method, phi, problems, shape)
     inversion.advance(method, phi, problems, states, 5)
     assert len(traced) == before > 0
@@ -120,6 +136,14 @@ def test_what_was_measured_is_what_runs(device, monkeypatch):
 
 def test_device_memory_is_plausible():
     assert 2**28 < memory.device_memory() < 2**45
+
+
+@pytest.mark.skipif(not devices.sequential(), reason="accelerators have memory of their own")
+def test_devices_of_a_cpu_share_its_memory(monkeypatch):
+    monkeypatch.setattr(devices, "host_memory", lambda: 12_000)
+    for count, share in ((1, 12_000), (3, 4_000)):
+        monkeypatch.setattr(devices, "usable", lambda count=count: count)
+        assert memory.device_memory() == share
 
 
 @dataclasses.dataclass(frozen=True)

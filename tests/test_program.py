@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import batching, inversion, recipes, representations
+from invjax import devices, inversion, recipes, representations
 
-from .conftest import blobs
+from .conftest import as_accelerators, blobs
 
 BYTES = {"f32": 4, "bf16": 2, "i32": 4, "ui32": 4, "i64": 8, "f64": 8, "i1": 1, "i8": 1, "ui8": 1}
-STEPS, BATCH = 3, 2
+STEPS, BATCH = 3, 4
 CASES = [("caffenet", "relu5", 195, 0), ("squeezenet", "fire4/concat", 64, 0), ("hog", "", 64, 0)]
 FEW = 10_000  # bytes of whatever else is written out
 
@@ -39,14 +39,19 @@ def lowered(method, phi, problems, image_shape):
     """The text of the program that `inversion.advance` runs, and how many arrays a state has."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
     state = jax.eval_shape(lambda problem: inversion.start(method, problem, image_shape), one)
-    function = batching.chunk(batching.Program(inversion.step, (method,)), STEPS, BATCH)
-    return function.lower(*batching.shapes(phi, BATCH, (one, state))).as_text(), len(jax.tree.leaves(state))
+    function, settings, numbers = inversion.stretch(method, STEPS)
+    program = devices.program(function, settings, phi, BATCH, phi.together)
+    arguments = devices.shapes(len(numbers), phi, BATCH, (one,), (state,))
+    return program.lower(*arguments).as_text(), len(jax.tree.leaves(state))
 
 
-@pytest.fixture(params=["one per core", "vmap"])
-def _both_ways(request, monkeypatch):
-    """As a CPU computes a batch, and as an accelerator does."""
-    monkeypatch.setattr(batching, "one_at_a_time", lambda: request.param == "one per core")
+@pytest.fixture(params=["one device", "cores", "accelerator", "accelerators"])
+def _every_way(request, monkeypatch):
+    """As one device computes a batch and as several share it, of a CPU and of accelerators."""
+    if request.param.startswith("accelerator"):
+        as_accelerators(monkeypatch)
+    with devices.using(1 if request.param in {"one device", "accelerator"} else devices.usable()):
+        yield
 
 
 def test_written_out_arrays_are_counted():
@@ -55,7 +60,7 @@ def test_written_out_arrays_are_counted():
     assert constants(jax.jit(lambda x, y: x @ y).lower(written.T, written).as_text()) == 0
 
 
-@pytest.mark.usefixtures("_both_ways")
+@pytest.mark.usefixtures("_every_way")
 @pytest.mark.parametrize(("name", "layer", "side", "written"), CASES)
 def test_weights_are_arguments_and_the_state_is_used_again(name, layer, side, written):
     method, phi, problems, shape = problem_of(name, layer, side)
@@ -74,10 +79,10 @@ def test_the_preconditioner_writes_out_what_a_side_has():
     assert 3 * 4 * 64**2 <= constants(text) < 3 * 4 * 64**2 + FEW
 
 
-@pytest.mark.usefixtures("_both_ways")
+@pytest.mark.usefixtures("_every_way")
 def test_nothing_is_brought_to_the_device_on_the_way():
     method, phi, problems, shape = problem_of("squeezenet", "conv1", 32)
-    problems, phi = batching.place(problems), batching.everywhere(phi)
+    phi, problems = devices.place(phi, problems)
     states = inversion.batched_start(method, phi, problems, shape)
     states = inversion.advance(method, phi, problems, states, STEPS)  # compiled
     before = jax.config.jax_transfer_guard
@@ -88,4 +93,4 @@ def test_nothing_is_brought_to_the_device_on_the_way():
         states = inversion.advance(method, phi, problems, states, STEPS)
     finally:
         jax.config.update("jax_transfer_guard", before)
-    assert np.asarray(states.step).tolist() == [2 * STEPS] * BATCH
+    assert devices.trimmed(states.step, BATCH).tolist() == [2 * STEPS] * BATCH

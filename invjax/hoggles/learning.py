@@ -20,18 +20,18 @@ def train(
     phi: Representation,
     *,
     window: int = 5,
-    atoms: int = 1024,
+    atoms: int = 4096,
     sparsity: float = 0.2,
     windows: int = 20_000,
     passes: int = 0,
     seed: int = 0,
     bar: Bar = iter,
 ) -> Dictionary:
-    """Learns atoms of pictures and of features together.
+    """Draws or learns atoms of pictures and of features together.
 
     What it learns from are windows of the features and the patches below them, one cell larger on each side, of the
-    pictures and their mirror images; both minus their mean and of norm 1, so that contrast does not matter. The atoms,
-    of norm at most 1, minimise ½‖window, patch − code·atoms‖² + λ Σ code with codes ≥ 0, as in ihog.
+    pictures and their mirror images; both minus their mean and of norm 1, so that contrast does not matter. With
+    passes, the atoms, of norm at most 1, minimise ½‖window, patch − code·atoms‖² + λ Σ code with codes ≥ 0, as in ihog.
 
     Args:
         pictures: float32 [H, W, 1], in phi's units, of at least `window` cells.

@@ -6,7 +6,7 @@ import time
 import jax
 import pytest
 
-from invjax import batching, inversion, memory, recipes
+from invjax import devices, inversion, memory, recipes
 from invjax.experiment import estimate
 from invjax.nets.layers import Conv, Dense, Relu
 from invjax.nets.network import Network, chain
@@ -28,8 +28,9 @@ def arguments(side=64, phi=None):
 @pytest.fixture
 def device(monkeypatch):
     """Four cores that compute faster than they read."""
-    monkeypatch.setattr(batching, "CORES", 4)
-    monkeypatch.setattr(batching, "one_at_a_time", lambda: True)
+    monkeypatch.setattr(devices, "CORES", 4)
+    monkeypatch.setattr(devices, "usable", lambda: 4)
+    monkeypatch.setattr(devices, "sequential", lambda: True)
     monkeypatch.setattr(estimate, "measure", lambda: estimate.Rates(products=1e11, copies=1e9))
 
 
@@ -59,7 +60,8 @@ def test_reconstructions_wait_for_a_core_whatever_the_batch(stepping):
 
 
 def test_an_accelerator_computes_a_batch_at_once(stepping, monkeypatch):
-    monkeypatch.setattr(batching, "one_at_a_time", lambda: False)
+    monkeypatch.setattr(devices, "sequential", lambda: False)
+    monkeypatch.setattr(devices, "usable", lambda: 1)
     assert stepping(10, 13, 16) == pytest.approx(13 / 16 * stepping(10, 16, 16), rel=0.02)
     assert stepping(10, 16, 16) < stepping(10, 16, 4)
 

@@ -1,10 +1,13 @@
 """From a feature to a picture."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import invjax
 from invjax import UserError, hoggles, masks, representations
 from invjax.hoggles.codes import encode
 from tests.hoggles.common import feature_of, likeness, scene
@@ -29,6 +32,7 @@ def test_what_was_learned_is_recognised(dictionary, phi, pictures):
         dictionary,
         patches=rng.normal(size=dictionary.patches.shape).astype(np.float32) / 40,
         features=rng.normal(size=dictionary.features.shape).astype(np.float32) / 22,
+        sparsity=0.1,  # atoms of noise are like no window with a larger one
     )
 
     def error(image, target):
@@ -45,6 +49,23 @@ def test_what_was_learned_is_recognised(dictionary, phi, pictures):
 def test_a_picture_that_was_not_learned(dictionary, phi):
     picture = scene(99)
     assert likeness(hoggles.invert(dictionary, phi, feature_of(phi, picture), picture.shape), picture) > 0.4
+
+
+def test_the_defaults_are_the_strongest_on_a_photograph(phi):
+    """Drawn of one half of it, the error of HOG on the other half: no weaker than other λ, or than atoms learned."""
+    with Image.open(Path(invjax.__file__).parent / "data" / "astronaut.jpg") as photograph:
+        image = np.asarray(photograph.convert("L"), np.float32)[..., None] - 128
+    held_out = [image[top : top + 128, 256:384] for top in (0, 128)]
+
+    def error(**options):
+        made = hoggles.train([image[:, :256]], phi, window=3, atoms=150, windows=1500, **options)
+        targets = [feature_of(phi, picture) for picture in held_out]
+        drawn = [feature_of(phi, hoggles.invert(made, phi, target, (128, 128, 1))) for target in targets]
+        return np.linalg.norm(np.subtract(drawn, targets)) / np.linalg.norm(targets)
+
+    found = error()
+    assert found < 0.95 * error(passes=2, sparsity=0.1)
+    assert all(found < 1.01 * error(passes=0, sparsity=sparsity) for sparsity in (0.05, 0.1, 0.3))
 
 
 @pytest.mark.parametrize("shape", [(24, 24, 1), (88, 96, 1), (77, 99, 1)])

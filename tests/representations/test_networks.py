@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import UserError, batching, inversion, invert, nets, recipes
+from invjax import UserError, devices, inversion, invert, nets, recipes
 from invjax.representations import get
 from invjax.representations.networks import build, describe, networks, parse_layers, suitable_lambda_tv
 from invjax.weights import random
 
+from ..conftest import as_accelerators
 from ..nets.common import CLOSE, QUICKLY, convolved, max_pooled, normalised, relative, seeded
 from ..weights.common import TINY
 from .common import compiled
@@ -218,8 +219,9 @@ def test_weights_are_no_constants_of_a_step(deep):
     target = {name: np.ones(shape, np.float32) for name, shape in deep.feature_shape(IMAGE.shape).items()}
     problems = inversion.batch_of(target, [jax.random.key(0)], lambdas)
     states = inversion.batched_start(method, deep, problems, IMAGE.shape)
-    program = batching.jitted(batching.Program(inversion.step, (method,)).repeated(3), 1)
-    text = program.lower((deep, 3), problems, states).as_text()
+    function, settings, numbers = inversion.stretch(method, 3)
+    program = devices.program(function, settings, deep, 1)
+    text = program.lower(numbers, deep, (problems,), (states,)).as_text()
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(deep.params["params"]))
     assert len(text) < 0.5 * weights  # a constant is printed with two digits a byte
 
@@ -227,7 +229,7 @@ def test_weights_are_no_constants_of_a_step(deep):
 # --- inversion ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["in groups", "an accelerator's"])
+@pytest.mark.parametrize("way", ["all at once", "in groups", "groups of each core", "an accelerator's"])
 def test_reconstructions_that_share_a_program_are_those_of_one_at_a_time(monkeypatch, way):
     phi, shape = tiny(), (12, 12, 3)
     method, weights, _ = recipes.prepare(phi, shape, "paper", lambda_tv=0.5)
@@ -235,14 +237,17 @@ def test_reconstructions_that_share_a_program_are_those_of_one_at_a_time(monkeyp
     problems = inversion.batch_of(target, list(jax.random.split(jax.random.key(0), 5)), weights)
 
     def advanced(phi):
-        return inversion.advance(method, phi, problems, inversion.batched_start(method, phi, problems, shape), 6)
+        placed = devices.place(phi, problems)
+        states = inversion.advance(method, *placed, inversion.batched_start(method, *placed, shape), 6)
+        return devices.trimmed(states, 5)
 
-    alone = advanced(dataclasses.replace(phi, together=1))
-    assert phi.together > 1
-    monkeypatch.setattr(batching, "CORES", 2)  # groups of three, the second one is filled up
+    with devices.using(1):
+        alone = advanced(dataclasses.replace(phi, together=1))
+    assert phi.together > 5
     if way == "an accelerator's":
-        monkeypatch.setattr(batching, "one_at_a_time", lambda: False)
-    together = advanced(phi)
+        as_accelerators(monkeypatch)
+    with devices.using(devices.usable() if way == "groups of each core" else 1):
+        together = advanced(dataclasses.replace(phi, together=3) if way == "in groups" else phi)  # three and two
     assert np.abs(np.asarray(alone.u[0]) - np.asarray(alone.u[1])).max() > 0.01
     np.testing.assert_allclose(together.u, alone.u, rtol=0, atol=1e-5 * np.abs(alone.u).max())
     np.testing.assert_allclose(together.best_value, alone.best_value, rtol=1e-4)
