@@ -34,7 +34,7 @@ def jitter(pixels: int) -> Augmentation:
     picture has, and that Φ would be matched with.
 
     Args:
-        pixels: T ≥ 1, places along each side. The shift is uniform from −(T − 1)//2 to T//2; T = 1 changes nothing.
+        pixels: T ≥ 1, places along each side. The shift is uniform in −⌊(T − 1)/2⌋..⌊T/2⌋; T = 1 changes nothing.
 
     Returns:
         The augmentation.

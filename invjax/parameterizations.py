@@ -32,7 +32,7 @@ Shape: TypeAlias = tuple[int, int, int]
 COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 
 NOISE_CHANNELS = 8  # of what an untrained network is shown
-SLOPE = 0.2  # of its leaky ReLUs below zero, as in Ulyanov et al., CVPR 2018
+SLOPE = 0.2  # of its leaky ReLUs below zero, as in the program of Ulyanov et al.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +203,7 @@ def phase(image_shape: Sequence[int], magnitude: Any = None) -> Parameterization
         raise UserError(f"a picture {list(shape)} has magnitudes of shape {list(half)}, got {list(values.shape)}")
     if not (np.isfinite(values).all() and (values >= 0).all()):
         raise UserError("magnitudes must be finite and at least 0: take those of magnitude_of(pictures)")
-    if not values[~_own_mirrors(*shape[:2])].any():
+    if not values[~(_own_mirrors(*shape[:2]) | _mirrored(*shape[:2]))].any():
         raise UserError("magnitudes are all zero but for the mean: flat pictures have no phases")
     return _phase(shape, values.tobytes())
 

@@ -45,8 +45,9 @@ def drawn(augmentation, u=PLACES, count=400):
 
 
 def uniform(values, low, high):
-    """Whether values are in the range and spread evenly."""
-    inside = values.min() >= low - 1e-4 and values.max() <= high + 1e-4
+    """Whether values fill the range, and only that, evenly."""
+    near = 0.05 * (high - low)
+    inside = low - 1e-4 <= values.min() < low + near and high - near < values.max() <= high + 1e-4
     shares = np.histogram(values, 4, (low, high))[0] / len(values)
     return inside and np.abs(shares - 0.25).max() < 4 * np.sqrt(0.19 / len(values))
 
