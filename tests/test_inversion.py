@@ -66,7 +66,8 @@ def assert_same_inversion(first, second):
 
 def test_the_start_is_noise_of_norm_one():
     method, problems, _ = batch(PIXELS, SHAPE, "paper", restarts=3)
-    u = np.asarray(inversion.batched_start(method, PIXELS, problems, SHAPE).u, np.float64)
+    states = inversion.batched_start(method, *devices.place(PIXELS, problems), SHAPE)
+    u = devices.trimmed(states.u, 3).astype(np.float64)
     np.testing.assert_allclose(np.linalg.norm(u.reshape(3, -1), axis=1), 1, rtol=1e-6)
     correlations = u.reshape(3, -1) @ u.reshape(3, -1).T
     assert np.abs(correlations - np.eye(3)).max() < 0.3  # a normal variable over √256: five deviations
@@ -223,7 +224,8 @@ def test_the_same_key_gives_the_same_pictures_and_another_does_not():
 
 def test_a_batch_is_a_loop_over_steps_of_one():
     method, problems, _ = batch(PIXELS, SHAPE, GENTLE, restarts=3)
-    together = inversion.advance(method, PIXELS, problems, inversion.batched_start(method, PIXELS, problems, SHAPE), 5)
+    placed = devices.place(PIXELS, problems)
+    together = inversion.advance(method, *placed, inversion.batched_start(method, *placed, SHAPE), 5)
     step = jax.jit(lambda problem, state: inversion.step(method, PIXELS, problem, state))
     for n in range(3):
         problem = jax.tree.map(lambda leaf, n=n: leaf[n], problems)
@@ -276,7 +278,7 @@ def test_a_second_run_compiles_nothing(caplog, log_compiles):
             invert(phi, target, key=key, image_shape=shape, restarts=2, recipe="paper", steps=12, lambda_tv=lambda_tv)
         return [record.getMessage() for record in caplog.records if "XLA compilation" in record.getMessage()]
 
-    assert any("jit(repeat)" in message for message in run(0, 0.5))
+    assert any("jit(steps_of)" in message for message in run(0, 0.5))
     assert run(1, 5.0) == []
 
 
@@ -374,8 +376,9 @@ def test_finish_takes_the_better_of_last_and_best():
     method, problems, _ = batch(PIXELS, SHAPE, GENTLE, restarts=3, **NO_PRIOR)
     good, bad, broken = PHOTO + 1, PHOTO + 9, PHOTO + np.nan
     last, best = np.stack([good, bad, broken]), np.stack([bad, good, good])
-    states = inversion.batched_start(method, PIXELS, problems, SHAPE)
-    states = dataclasses.replace(states, u=jnp.asarray(last / sigma(SHAPE)), best=jnp.asarray(best / sigma(SHAPE)))
+    states = devices.trimmed(inversion.batched_start(method, *devices.place(PIXELS, problems), SHAPE), 3)
+    states = dataclasses.replace(states, u=np.float32(last / sigma(SHAPE)), best=np.float32(best / sigma(SHAPE)))
+    _, states = devices.place(PIXELS, states)
     out = inversion.finish(method, PIXELS, problems, inversion.Progress(states, 0, {}))
     np.testing.assert_allclose(out.images, [good] * 3, rtol=0, atol=1e-3)
     np.testing.assert_allclose(out.relative_error, 256 / np.sum(PHOTO**2), rtol=1e-3)
