@@ -1,13 +1,14 @@
 """The one place that knows which devices there are: a function of one reconstruction over a batch, on all of them.
 
-Devices cut a batch among them and nothing passes between them. An accelerator computes its part at once, by `vmap`. A
-CPU computes its part one after the other: that is faster there (docs/performance.md), needs working memory for one, and
-gives each reconstruction the very same bits in whatever batch it is.
+Accelerators cut a batch among them, nothing passes between them, and each computes its part at once, by `vmap`. A CPU
+computes one reconstruction per core at a time: that is faster there (docs/performance.md), needs working memory for as
+many as there are cores, has the weights once, and gives each reconstruction the very same bits in whatever batch it is,
+since one compiled program computes them all.
 
 **Fewer programs at once than a CPU has threads.** XLA's thread pool has as many threads as there are cores, or CPU
 devices where these are more. When every thread is busy with a long program of its own, queues overflow and convolutions
-compute wrong numbers, without a word (docs/performance.md, experiments/xla_cpu_race.py). So one CPU device more is
-asked for than is used, and only one caller computes at a time.
+compute wrong numbers, without a word (docs/performance.md, experiments/xla_cpu_race.py). So JAX is asked for one CPU
+device more than there are cores, which makes the pool one thread larger, and only one caller computes at a time.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import contextlib
 import functools
 import logging
 import math
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -28,18 +31,17 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # of this process
 AXIS = "batch"
-COPIES = 0.25  # of a CPU's memory that copies of the weights, one for each of its devices, may take
 NO_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
 
 def use_all_cores() -> bool:
-    """Makes JAX see as many CPU devices as there are cores, and the spare one: reconstructions then share the cores.
+    """Has XLA start one thread more than there are cores, so that as many reconstructions as cores may share them.
 
-    What `invjax` does on the command line; in Python, call it before anything that JAX computes. Without it there is
-    one CPU device, whose reconstructions are computed one after the other, each by all cores as far as XLA can.
+    What `invjax` does on the command line; in Python, call it before anything that JAX computes. Without it one
+    reconstruction less is computed at a time than there are cores, on two cores one, by both as far as XLA can.
 
     Returns:
-        Whether it is so now: not where JAX was started before, or the user has said how many devices there are
+        Whether it is so now: not where JAX was started before, or the user has said how many CPU devices there are
         (`jax_num_cpu_devices`, `XLA_FLAGS=--xla_force_host_platform_device_count`).
     """
     config: Any = jax.config  # whose options have no types
@@ -47,7 +49,7 @@ def use_all_cores() -> bool:
     if CORES > 1 and not chosen:
         with contextlib.suppress(RuntimeError):  # JAX was started before
             config.update("jax_num_cpu_devices", CORES + 1)
-    return usable() == CORES if sequential() else True
+    return not sequential() or usable() == CORES
 
 
 def sequential() -> bool:
@@ -60,7 +62,7 @@ _used: int | None = None
 
 @contextlib.contextmanager
 def using(count: int) -> Iterator[None]:
-    """Uses the first `count` devices only, for the benchmark."""
+    """Uses the first `count` devices, or cores, only: for the benchmark."""
     global _used
     before, _used = _used, count
     try:
@@ -70,20 +72,18 @@ def using(count: int) -> Iterator[None]:
 
 
 def usable() -> int:
-    """How many devices may share a batch: all of this process, but of a CPU one less, and no more than cores."""
-    there = jax.local_device_count()
-    return _used or (max(1, min(CORES, there - 1)) if sequential() else there)
+    """How many reconstructions may be computed side by side: by all devices of this process; by the cores of a CPU, but
+    by fewer than XLA's pool has threads."""
+    if not sequential():
+        return _used or jax.local_device_count()
+    chosen = [os.environ[name] for name in ("NPROC", "PJRT_NPROC") if os.environ.get(name, "").isdigit()]
+    threads = max(min([CORES, *map(int, chosen)]), jax.local_device_count())  # of XLA's pool
+    return max(1, min(_used or CORES, CORES, threads - 1))
 
 
-def sharing(phi: Any, size: int) -> int:
-    """How many devices share a batch of `size`: none is idle, and copies of the weights leave room for the batch."""
-    fitting = int(COPIES * host_memory() / max(1, nbytes(phi))) if sequential() else size
-    return max(1, min(usable(), size, fitting))
-
-
-def host_memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def sharing(size: int) -> int:
+    """How many devices, or cores, share a batch of `size`."""
+    return max(1, min(usable(), size))
 
 
 def nbytes(arrays: Any) -> int:
@@ -96,10 +96,13 @@ def count(batch: Any) -> int:
     return len(jax.tree.leaves(batch)[0])
 
 
-def rounded(size: int, devices: int) -> int:
-    """Reconstructions that a batch is filled up to: a multiple of the devices that share it, and where accelerators
+def rounded(size: int) -> int:
+    """Reconstructions that a batch is filled up to: on accelerators a multiple of those that share it, and where they
     have more than eight each, of eight times as many, so that batches of nearly the same size share a program."""
-    unit = devices * (8 if not sequential() and size > 8 * devices else 1)
+    if sequential():
+        return size
+    devices = sharing(size)
+    unit = devices * (8 if size > 8 * devices else 1)
     return -(-size // unit) * unit
 
 
@@ -113,11 +116,11 @@ def place(phi: Any, *batches: Any) -> tuple[Any, ...]:
     Returns:
         The same; the last reconstruction is repeated until there are `rounded` ones.
     """
-    devices = sharing(phi, count(batches))
-    missing = rounded(count(batches), devices) - count(batches)
+    devices = sharing(count(batches))
+    missing = rounded(count(batches)) - count(batches)
     if missing:
         batches = jax.tree.map(lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * missing]), batches)
-    if devices == 1:
+    if sequential() or devices == 1:
         return phi, *batches
     whole, cut = (NamedSharding(_mesh(devices), spec) for spec in (PartitionSpec(), PartitionSpec(AXIS)))
     return jax.device_put(phi, whole), *jax.device_put(batches, cut)
@@ -159,42 +162,46 @@ def compute(
         Its results, leaves with the same leading axis.
     """
     size = count((batches, spent))
-    devices = sharing(phi, size)
-    run = program(function, settings, phi, size, together)
-    arguments = tuple(_number(value, devices) for value in numbers), phi, batches, spent
+    run = program(function, settings, size, together)
+    values = tuple(_number(value, 1 if sequential() else sharing(size)) for value in numbers)
     if not sequential():
-        return run(*arguments)
+        return run(values, phi, batches, spent)
     with _turn:
-        return jax.block_until_ready(run(*arguments))
+        return _on_cores(run, _group(size, together), values, phi, batches, spent)
 
 
 @functools.cache
 def _number(value: int, devices: int) -> jax.Array:
     """A number on so many devices, brought there once."""
-    return place(jax.device_put(np.int32(value)), np.zeros(devices))[0]
+    number = jax.device_put(np.int32(value))
+    return number if devices == 1 else jax.device_put(number, NamedSharding(_mesh(devices), PartitionSpec()))
 
 
-def program(function: Callable[..., Any], settings: tuple[Any, ...], phi: Any, size: int, together: int = 1) -> Any:
-    """The jitted function (numbers, phi, batches, spent) that `compute` calls for a batch of `size`.
+def _group(size: int, together: int) -> int | None:
+    """Reconstructions of a batch that a core computes in one program; None: one, without a leading axis."""
+    return min(together, -(-size // sharing(size))) if together > 1 and size > 1 else None
+
+
+def program(function: Callable[..., Any], settings: tuple[Any, ...], size: int, together: int = 1) -> Any:
+    """The jitted function (numbers, phi, batches, spent) that `compute` calls for a batch of `size`: of all of it; on a
+    CPU of one reconstruction, without a leading axis, or of one group.
 
     Equal arguments give the same one, which compiles once.
     """
-    devices = sharing(phi, size)
-    return _program(function, settings, devices, min(together, -(-size // devices)) if sequential() else None)
+    if sequential():
+        return _program(function, settings, 1, _group(size, together) is not None)
+    return _program(function, settings, sharing(size), True)
 
 
 @functools.cache
-def _program(function: Callable[..., Any], settings: tuple[Any, ...], devices: int, group: int | None) -> Any:
+def _program(function: Callable[..., Any], settings: tuple[Any, ...], devices: int, several: bool) -> Any:
     def part(numbers: Any, phi: Any, batches: Any, spent: Any) -> Any:
-        """What one device computes: all at once, or groups one after the other."""
+        """What one device computes."""
 
         def one(batch: Any) -> Any:
             return function(*settings, *numbers, phi, *batch)
 
-        everything = (*batches, *spent)
-        if group is None:
-            return jax.vmap(one)(everything)
-        return jax.lax.map(one, everything, batch_size=group if group > 1 else None)
+        return jax.vmap(one)((*batches, *spent)) if several else one((*batches, *spent))
 
     whole = part
     if devices > 1:  # nothing passes between them, so there is nothing to check
@@ -222,13 +229,68 @@ def compiler_options() -> dict[str, Any] | None:
     return NO_CONVOLUTIONS
 
 
-def shapes(numbers: int, phi: Any, size: int, batches: tuple[Any, ...], spent: tuple[Any, ...]) -> tuple[Any, ...]:
+def shapes(
+    numbers: int, phi: Any, size: int, batches: tuple[Any, ...], spent: tuple[Any, ...], together: int = 1
+) -> tuple[Any, ...]:
     """Shapes of the arguments of `program`: so many numbers, and batches of `size` times shapes without that axis."""
-    devices = sharing(phi, size)
+    devices = 1 if sequential() else sharing(size)
     whole, cut = (NamedSharding(_mesh(devices), PartitionSpec(*axes)) for axes in ((), (AXIS,)))
+    group = _group(size, together) if sequential() else rounded(size)
 
     def shape(leaf: Any, lead: tuple[int, ...], sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*lead, *leaf.shape), leaf.dtype, sharding=sharding if devices > 1 else None)
 
     shared = jax.tree.map(lambda leaf: shape(leaf, (), whole), ((np.int32(0),) * numbers, phi))
-    return *shared, *jax.tree.map(lambda leaf: shape(leaf, (rounded(size, devices),), cut), (batches, spent))
+    lead = () if group is None else (group,)
+    return *shared, *jax.tree.map(lambda leaf: shape(leaf, lead, cut), (batches, spent))
+
+
+def executable(function: Any, *arguments: Any) -> jax.stages.Compiled:
+    """Compiles a jitted function for arguments, or their shapes, unless that was done before; it shall not be run."""
+    leaves, structure = jax.tree.flatten(arguments)
+    return _executable(function, structure, tuple(map(_shape, leaves)))
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    sharding = getattr(leaf, "sharding", None)
+    return jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=sharding if isinstance(sharding, NamedSharding) else None
+    )
+
+
+@functools.cache
+def _executable(function: Any, structure: Any, shapes: tuple[Any, ...]) -> jax.stages.Compiled:
+    return function.lower(*jax.tree.unflatten(structure, shapes)).compile()
+
+
+def _on_cores(run: Any, group: int | None, numbers: Any, phi: Any, batches: Any, spent: Any) -> Any:
+    """Groups of that size, or one by one, computed by as many threads as may compute at once.
+
+    All groups have the same size (some are computed twice for that), so that there is one compilation.
+    """
+    size = count((batches, spent))
+    groups = _cut((batches, spent), group)
+    executable(run, numbers, phi, *groups[0])  # threads would compile it side by side
+    with ThreadPoolExecutor(sharing(len(groups))) as pool:
+        results = list(pool.map(lambda part: jax.block_until_ready(run(numbers, phi, *part)), groups))
+    return _join(results, size, group)
+
+
+# one program each: array by array, cutting and joining a batch of 16 took longer than two steps up to norm1
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _cut(batches: Any, group: int | None) -> list[Any]:
+    if group is None:
+        return [jax.tree.map(operator.itemgetter(i), batches) for i in range(count(batches))]
+    # the last group begins early enough to be full
+    starts = [min(first, count(batches) - group) for first in range(0, count(batches), group)]
+    return [jax.tree.map(operator.itemgetter(slice(start, start + group)), batches) for start in starts]
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _join(results: list[Any], total: int, group: int | None) -> Any:
+    if group is None:
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+    fresh = total - group * (len(results) - 1)  # of the last group
+    return jax.tree.map(lambda *leaves: jnp.concatenate([*leaves[:-1], leaves[-1][group - fresh :]]), *results)

@@ -21,33 +21,52 @@ MAX_ENLARGEMENT = 8
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Matlab's rgb2gray
 
 
-def load_image(path: str | Path, spec: InputSpec, size: int | None = None) -> np.ndarray:
-    """Reads a picture as a representation wants to see it.
+def load_image(
+    picture: str | Path | np.ndarray | pillow.Image, spec: InputSpec, size: int | tuple[int, int] | None = None
+) -> np.ndarray:
+    """A picture as a representation wants to see it.
 
     Any 8-bit or 16-bit picture of Pillow's formats: turned upright by its EXIF tag, transparency put on white, the
     first frame of an animation, CMYK and palettes as RGB, grey by ITU-R 601.
 
     Args:
-        path: of the file.
+        picture: path of a file; a picture of Pillow's; or pixels, [H, W], or [H, W, C] with 1, 3 or 4 channels: uint8,
+            or floats 0..255.
         spec: what the representation wants, `phi.input`.
-        size: side in pixels; the shortest side is scaled to it and the middle square taken. None: as it is.
+        size: side in pixels, or (height, width); the picture is scaled to cover it, and the middle is taken. None: as
+            it is.
 
     Returns:
         float32 [H, W, C], 0..255 minus the spec's mean.
 
     Raises:
-        UserError: no such file, not a picture, broken, too large to decode, or too small for `size`.
+        UserError: no such file, not a picture, broken, too large to decode, too small for `size`, or pixels of another
+            type or range.
     """
-    path = Path(path)
-    if size is not None and size < 1:
+    sides = (size, size) if isinstance(size, int) else size
+    if sides is not None and min(sides) < 1:
         raise UserError(f"size must be at least 1 pixel, got {size}")
+    if isinstance(picture, str | Path):
+        name, planes = str(picture), _read(Path(picture))
+    elif isinstance(picture, pillow.Image):
+        name, planes = "the picture", _planes(picture)
+    else:
+        name, planes = "the picture", _of_array(np.asarray(picture))
+    if sides is not None:
+        planes = [_fit(plane, sides, name) for plane in planes]
+    pixels = np.stack([np.asarray(plane, np.float32) for plane in planes], axis=-1)
+    return _channels(pixels, spec.channels) - np.asarray(spec.mean, np.float32)
+
+
+def _read(path: Path) -> list[pillow.Image]:
+    """The planes of a file."""
     if not path.is_file():
         raise UserError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pillow.DecompressionBombWarning)
             with pillow.open(path) as file:
-                planes = _planes(file)
+                return _planes(file)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except pillow.UnidentifiedImageError:
@@ -58,10 +77,24 @@ def load_image(path: str | Path, spec: InputSpec, size: int | None = None) -> np
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception as error:  # decoders raise whatever they like on a broken file
         raise UserError(f"{path}: the picture is damaged ({error})") from None
-    if size is not None:
-        planes = [_fit(plane, size, path) for plane in planes]
-    pixels = np.stack([np.asarray(plane, np.float32) for plane in planes], axis=-1)
-    return _channels(pixels, spec.channels) - np.asarray(spec.mean, np.float32)
+
+
+def _of_array(pixels: np.ndarray) -> list[pillow.Image]:
+    """The planes of an array; refused where nobody can tell what its numbers mean."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or not pixels.size:
+        raise UserError(f"pixels must be [H, W] or [H, W, C] with 1, 3 or 4 channels, got {list(pixels.shape)}")
+    if pixels.dtype == np.uint8:
+        return _planes(pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+    if not np.issubdtype(pixels.dtype, np.floating) or pixels.shape[2] == 4:
+        raise UserError(f"pixels must be uint8, or floats of 1 or 3 channels, got {pixels.dtype} {list(pixels.shape)}")
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 255):
+        raise UserError(f"pixels must be 0..255, got values of {low:g}..{high:g}: is the mean taken off already?")
+    if low < high <= 1:
+        raise UserError(f"pixels must be 0..255, got values of {low:g}..{high:g}: multiply by 255")
+    return [pillow.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in np.moveaxis(pixels, 2, 0)]
 
 
 def _planes(file: pillow.Image) -> list[pillow.Image]:
@@ -80,17 +113,19 @@ def _planes(file: pillow.Image) -> list[pillow.Image]:
     return [plane.convert("F") for plane in image.convert("L" if grey else "RGB").split()]
 
 
-def _fit(plane: pillow.Image, size: int, path: Path) -> pillow.Image:
-    """Scales the shortest side to `size` and takes the middle square."""
-    width, height = plane.size
-    if min(width, height) * MAX_ENLARGEMENT < size:
+def _fit(plane: pillow.Image, sides: tuple[int, int], name: str) -> pillow.Image:
+    """Scales a plane to cover (height, width) and takes the middle."""
+    (width, height), (high, wide) = plane.size, sides
+    shrink = min(height / high, width / wide)
+    if shrink * MAX_ENLARGEMENT < 1:
+        at_most = int(min(width, height) * MAX_ENLARGEMENT)
         raise UserError(
-            f"{path}: {width}×{height} pixels are too few to be shown at {size}: take a larger picture, or a size of "
-            f"at most {min(width, height) * MAX_ENLARGEMENT}"
+            f"{name}: {width}×{height} pixels are too few to be shown at {high if high == wide else f'{wide}×{high}'}: "
+            f"take a larger picture, or a size of at most {at_most}"
         )
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    scaled = plane.resize((size, size), pillow.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    across, down = wide * shrink, high * shrink
+    left, top = (width - across) / 2, (height - down) / 2
+    scaled = plane.resize((wide, high), pillow.Resampling.BILINEAR, box=(left, top, left + across, top + down))
     # what is flat stays flat: HOG would make a picture of rounding errors
     return pillow.fromarray(np.round(np.asarray(scaled) * 256) / 256)
 
@@ -130,9 +165,14 @@ def save_image(path: str | Path, image: np.ndarray, spec: InputSpec, stretch: bo
         stretch: see `to_pixels`.
 
     Raises:
-        UserError: a suffix that Pillow cannot write.
+        UserError: a suffix that Pillow cannot write, a batch, or other than 1 or 3 channels.
         OSError: the file cannot be written.
     """
+    if np.ndim(image) != 3 or np.shape(image)[2] not in (1, 3):
+        advice = (
+            "write each of a batch by itself, image[0], image[1] …" if np.ndim(image) == 4 else "1 and 3 can be saved"
+        )
+        raise UserError(f"{path}: a picture is [H, W, 1] or [H, W, 3], got {list(np.shape(image))}: {advice}")
     pixels = to_pixels(image, spec, stretch)
     format_name = pillow.registered_extensions().get(Path(path).suffix.lower())
     if format_name not in pillow.SAVE:

@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,10 +20,12 @@ import numpy as np
 import optax
 
 from invjax import devices, losses, memory
+from invjax.augmentations import Augmentation
 from invjax.errors import UserError
-from invjax.objective import Objective
+from invjax.optimizers import Optimizer
+from invjax.parameterizations import Parameterization
 from invjax.recipes import Method, Recipe, prepare
-from invjax.types import Array, Feature, Image, Representation
+from invjax.types import Array, Feature, Image, Loss, Params, Regularizer, Representation
 
 EXPLOSION = 3.0  # a value this many times the first one is no longer a descent
 MAX_FAILURES = 16  # halvings of the rate before a reconstruction is given up
@@ -32,11 +34,13 @@ MAX_FAILURES = 16  # halvings of the rate before a reconstruction is given up
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What to reconstruct: the feature Φ₀, the key of the start, and a weight for each regularizer."""
+    """What to reconstruct: the feature Φ₀, a key for all that is random, a weight for each regularizer, and perhaps the
+    picture [H, W, C] in grey levels from which to start."""
 
     target: Feature
     key: Array
     weights: dict[str, Array]
+    start: Image | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -45,40 +49,39 @@ class State:
     """One reconstruction on its way.
 
     Attributes:
-        u: the picture in units of σ, float32 [H, W, C].
+        params: what is optimised; by default the picture in units of σ, float32 [H, W, C].
         optimizer: the optimiser's state.
         step: gradient evaluations so far.
-        best: the best u since the objective last changed; where a failed step goes back to.
-        best_value: its objective.
+        best: the best params since the objective last changed; where a failed step goes back to.
+        best_value: their objective.
         first_value: the objective at the start.
         rate_scale: factor on every update, halved by each failure.
         failures: steps that were not finite or exploded, and were undone.
     """
 
-    u: Image
+    params: Params
     optimizer: optax.OptState
     step: Array
-    best: Image
+    best: Params
     best_value: Array
     first_value: Array
     rate_scale: Array
     failures: Array
 
 
-def noise(key: Array, image_shape: tuple[int, int, int]) -> Image:
-    """Where a reconstruction starts: Gaussian noise of norm one, in units of σ."""
-    values = jax.random.normal(key, image_shape, jnp.float32)
-    return values / jnp.linalg.norm(values)
-
-
-def start(method: Method, problem: Problem, image_shape: tuple[int, int, int]) -> State:
-    """The state at step 0."""
-    u = noise(problem.key, image_shape)
+def start(method: Method, problem: Problem) -> State:
+    """The state at step 0: at the problem's picture, or at noise of norm one."""
+    parameterization = method.parameterization
+    if problem.start is None:
+        params = parameterization.start(problem.key)
+    else:
+        assert parameterization.encode is not None
+        params = parameterization.encode(problem.start / method.objective.scale)
     return State(
-        u=u,
-        optimizer=method.optimizer.init(u),
+        params=params,
+        optimizer=method.optimizer.init(params),
         step=jnp.zeros((), jnp.int32),
-        best=u,
+        best=params,
         best_value=jnp.asarray(jnp.inf, jnp.float32),
         first_value=jnp.asarray(jnp.inf, jnp.float32),
         rate_scale=jnp.ones((), jnp.float32),
@@ -87,27 +90,29 @@ def start(method: Method, problem: Problem, image_shape: tuple[int, int, int]) -
 
 
 def step(method: Method, phi: Representation, problem: Problem, state: State) -> State:
-    """One gradient step, or its undoing: a step that left the finite or exploded goes back to the best picture,
-    forgets the optimiser's momentum and halves the rate."""
-    if method.sharpness is not None:
-        phi = phi.softened(method.sharpness(state.step)) or phi
+    """One gradient step, or its undoing: a step that left the finite or exploded goes back to the best params, forgets
+    the optimiser's momentum and halves the rate."""
+    phi = method.phi_at(phi, state.step)
 
-    def value_fn(u: Image) -> tuple[Array, dict[str, Array]]:
-        return method.objective(u, phi, problem.target, problem.weights)
+    def value_fn(params: Params) -> Array:
+        u = method.parameterization.decode(params)
+        seen = method.augment(jax.random.fold_in(problem.key, state.step), u) if method.augment else u
+        return method.objective(u, phi, problem.target, problem.weights, seen)[0]
 
-    (value, _), gradient = jax.value_and_grad(value_fn, has_aux=True)(state.u)
+    value, gradient = jax.value_and_grad(value_fn)(state.params)
     first_value = jnp.where(state.step == 0, value, state.first_value)
-    sane = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)) & (value <= EXPLOSION * jnp.maximum(first_value, 1.0))
+    finite = functools.reduce(jnp.logical_and, (jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient)))
+    sane = jnp.isfinite(value) & finite & (value <= EXPLOSION * jnp.maximum(first_value, 1.0))
     improved = sane & ((value < state.best_value) | (state.step < method.settled))
-    best = jnp.where(improved, state.u, state.best)
+    best = _choose(improved, state.params, state.best)
 
     updates, moved = optax.with_extra_args_support(method.optimizer).update(
-        gradient, state.optimizer, state.u, value=value, grad=gradient, value_fn=lambda u: value_fn(u)[0]
+        gradient, state.optimizer, state.params, value=value, grad=gradient, value_fn=value_fn
     )
     gone = state.failures > MAX_FAILURES
-    forward = jnp.where(gone, state.u, state.u + state.rate_scale * updates)
+    forward = jax.tree.map(lambda now, update: now + state.rate_scale * update, state.params, updates)
     return State(
-        u=jnp.where(sane, forward, best),
+        params=_choose(sane, _choose(gone, state.params, forward), best),
         optimizer=jax.tree.map(functools.partial(_keep_or_clear, sane), moved, method.optimizer.init(best)),
         step=state.step + 1,
         best=best,
@@ -118,18 +123,22 @@ def step(method: Method, phi: Representation, problem: Problem, state: State) ->
     )
 
 
+def _choose(condition: Array, first: Params, second: Params) -> Params:
+    return jax.tree.map(functools.partial(jnp.where, condition), first, second)
+
+
 def _keep_or_clear(keep: Array, moved: Array, fresh: Array) -> Array:
     """Clears what an optimiser remembers of gradients; its counters (integers) go on, schedules depend on them."""
     return jnp.where(keep, moved, fresh) if jnp.issubdtype(moved.dtype, jnp.floating) else moved
 
 
-def batched_start(method: Method, phi: Representation, problems: Problem, image_shape: tuple[int, int, int]) -> State:
+def batched_start(method: Method, phi: Representation, problems: Problem) -> State:
     """States of a batch of problems at step 0; phi and problems of `devices.place`."""
-    return devices.compute(_start, (method, image_shape), phi, problems)
+    return devices.compute(_start, (method,), phi, problems)
 
 
-def _start(method: Method, image_shape: tuple[int, int, int], _: Representation, problem: Problem) -> State:
-    return start(method, problem, image_shape)
+def _start(method: Method, _: Representation, problem: Problem) -> State:
+    return start(method, problem)
 
 
 def advance(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
@@ -173,19 +182,18 @@ def detached(progress: Progress) -> Progress:
     return dataclasses.replace(progress, states=devices.trimmed(progress.states, len(progress.history["total"])))
 
 
-def state_structure(method: Method, image_shape: tuple[int, int, int]) -> Any:
+def state_structure(method: Method) -> Any:
     """The pytree structure of a State, to rebuild one from its leaves."""
     # the structure depends on the optimiser only: any problem will do
     weights = {name: jnp.ones(()) for name, _ in method.objective.regularizers}
     problem = Problem(jnp.zeros(()), jax.random.key(0), weights)
-    return jax.tree.structure(jax.eval_shape(lambda: start(method, problem, image_shape)))
+    return jax.tree.structure(jax.eval_shape(lambda: start(method, problem)))
 
 
 def solve(
     method: Method,
     phi: Representation,
     problems: Problem,
-    image_shape: tuple[int, int, int],
     steps: int,
     every: int = 10,
     resume: Progress | None = None,
@@ -196,7 +204,6 @@ def solve(
         method: how.
         phi: the representation.
         problems: a batch of problems, leading axis N.
-        image_shape: [H, W, C] of the pictures to be found.
         steps: gradient steps in all.
         every: steps between two points of the history.
         resume: an earlier Progress of the same run to go on from.
@@ -208,14 +215,14 @@ def solve(
     phi, problems = devices.place(phi, problems)
 
     def recorded(states: State, at: int, history: dict[str, np.ndarray]) -> Progress:
-        terms = devices.trimmed(devices.compute(_terms, (method.objective,), phi, problems, states.u), size)
+        terms = devices.trimmed(devices.compute(_terms, (method,), phi, problems, states.params), size)
         points = {name: value[:, None] for name, value in terms.items()} | {"step": np.array([at])}
         if history:
             points = {name: np.concatenate([history[name], value], axis=-1) for name, value in points.items()}
         return Progress(states, at, points)
 
     if resume is None:
-        progress = recorded(batched_start(method, phi, problems, image_shape), 0, {})
+        progress = recorded(batched_start(method, phi, problems), 0, {})
     else:
         progress = dataclasses.replace(resume, states=devices.place(phi, resume.states)[1])
     yield progress
@@ -233,7 +240,9 @@ class Inversion:
     Attributes:
         images: float32 [N, H, W, C], true pixel values minus the representation's mean; always finite.
         relative_error: float32 [N], ‖Φ − Φ₀‖² / ‖Φ₀‖² of the true representation.
-        status: str [N]: "ok", "recovered" (steps were undone and the rate halved) or "diverged" (given up; the
+        status: str [N]: "ok", "recovered" (steps were undone and the rate halved), "stuck" (the feature never changed,
+            as of a rectified unit that is off at the start: take another key, a start that is a picture, the layer
+            before the rectification, or more units) or "diverged" (given up; the
             picture is the best there was, or the last sound one where the recipe's surrogate still changed).
         history: terms of the objective, float32 [N, points], and "step", int [points].
     """
@@ -248,22 +257,39 @@ def finish(method: Method, phi: Representation, problems: Problem, progress: Pro
     """Picks the better of the last and the best picture by the true objective, and measures it."""
     size = devices.count(problems)
     phi, problems = devices.place(phi, problems)
-    found = devices.compute(_better, (method.objective,), phi, problems, progress.states)
+    found = devices.compute(_better, (method,), phi, problems, progress.states)
     images, errors, undone, failures = devices.trimmed((*found, progress.states.failures), size)
     failures = failures + undone
     hopeless = (failures > MAX_FAILURES) | ~np.isfinite(errors)
-    status = np.where(hopeless, "diverged", np.where(failures > 0, "recovered", "ok"))
-    return Inversion(images, errors, status, progress.history)
+    status = np.where(failures > 0, "recovered", "ok")
+    status = np.where(_unmoved(progress.history["data"]), "stuck", status)
+    return Inversion(images, errors, np.where(hopeless, "diverged", status), progress.history)
 
 
-def _terms(objective: Objective, phi: Representation, problem: Problem, u: Image) -> dict[str, Array]:
-    return objective(u, phi, problem.target, problem.weights)[1]
+def _unmoved(data: np.ndarray) -> np.ndarray:
+    """Whose feature has not changed in the last bit since the start, though it is not the target, bool [batch]."""
+    return (data.shape[1] > 1) & (data[:, 0] > 0) & (data == data[:, :1]).all(axis=1)
 
 
-def _better(objective: Objective, phi: Representation, problem: Problem, state: State) -> tuple[Array, Array, Array]:
-    best, last = _terms(objective, phi, problem, state.best), _terms(objective, phi, problem, state.u)
+def pictures(method: Method, phi: Representation, progress: Progress) -> np.ndarray:
+    """Where a batch stands, u of each reconstruction, float32 [batch, H, W, C] in units of σ."""
+    found = devices.compute(_picture, (method,), phi, progress.states)
+    return devices.trimmed(found, len(progress.history["total"]))
+
+
+def _picture(method: Method, _: Representation, state: State) -> Image:
+    return method.parameterization.decode(state.params)
+
+
+def _terms(method: Method, phi: Representation, problem: Problem, params: Params) -> dict[str, Array]:
+    return method.objective(method.parameterization.decode(params), phi, problem.target, problem.weights)[1]
+
+
+def _better(method: Method, phi: Representation, problem: Problem, state: State) -> tuple[Array, Array, Array]:
+    best, last = _terms(method, phi, problem, state.best), _terms(method, phi, problem, state.params)
     take_last = jnp.isfinite(last["total"]) & ~(last["total"] >= best["total"])
-    image = objective.picture(jnp.where(take_last, state.u, state.best))
+    u = method.parameterization.decode(_choose(take_last, state.params, state.best))
+    image = method.objective.picture(u)
     error = losses.euclidean(phi.apply(phi.params, image), problem.target)
     return image, error, ~jnp.isfinite(last["total"])
 
@@ -294,13 +320,19 @@ def invert(
     phi: Representation,
     target: Feature,
     *,
-    key: Array,
+    key: Array | int,
     image_shape: tuple[int, int, int],
     restarts: int = 1,
     recipe: str | Recipe = "fast",
+    steps: int | None = None,
     lambda_tv: float | None = None,
     lambda_alpha: float | None = None,
-    steps: int | None = None,
+    loss: str | Loss = "euclidean",
+    regularizers: Mapping[str, tuple[float, Regularizer] | None] | None = None,
+    optimizer: Optimizer | None = None,
+    start: np.ndarray | Callable[[Array, tuple[int, int, int]], Image] | None = None,
+    parameterization: str | Parameterization | None = None,
+    augment: Augmentation | None = None,
     batch_size: int | None = None,
     every: int = 10,
     **overrides: Any,
@@ -310,17 +342,21 @@ def invert(
     Args:
         phi: the representation.
         target: Φ₀ = phi(x₀), or any feature of the same shapes.
-        key: a JAX random key; restart r starts from noise of fold_in(key, r), however many restarts there are.
+        key: a JAX random key, or a seed for one; restart r has fold_in(key, r), however many restarts there are.
         image_shape: [H, W, C] of the pictures to be found.
         restarts: reconstructions, ≥ 1.
         recipe: "fast", "paper", or a Recipe.
-        lambda_tv: weight of total variation in the unit-norm form; default 0.5.
-        lambda_alpha: weight of the α-norm; default the paper's, 4e-10·σ⁴.
         steps: gradient steps; default the recipe's.
+        lambda_tv: weight of total variation in the unit-norm form; default what suits phi.
+        lambda_alpha: weight of the α-norm; default the paper's, 4e-10·σ⁴.
+        loss, regularizers, optimizer, parameterization, augment: of the user's, see `recipes.prepare`.
+        start: a picture [H, W, C], or one for each restart, [restarts, H, W, C], in grey levels minus the mean, as
+            `load_image` gives them and `images` holds them; or a function (key, image_shape) → such a picture. Default
+            noise.
         batch_size: reconstructions computed at once; default: as many as fit into memory. On a CPU the results do
             not depend on it, but for fully connected layers; these, and accelerators, round differently in another.
         every: steps between two points of the history.
-        **overrides: further arguments of `recipes.prepare`: loss, alpha, beta, lambda_range.
+        **overrides: further arguments of `recipes.prepare`: alpha, beta, lambda_range.
 
     Returns:
         The reconstructions, leading axis `restarts`.
@@ -330,34 +366,70 @@ def invert(
 
     Source: Mahendran & Vedaldi, CVPR 2015, sections 2 and 3.
     """
-    if restarts < 1:
-        raise UserError(f"restarts must be at least 1, got {restarts}")
-    if batch_size is not None and batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, got {batch_size}")
-    if every < 1:
-        raise UserError(f"every must be at least 1, got {every}")
+    for name, number in (("restarts", restarts), ("batch_size", batch_size), ("every", every)):
+        if number is not None and number < 1:
+            raise UserError(f"{name} must be at least 1, got {number}")
     check_target(phi, target, image_shape)
     method, weights, steps = prepare(
-        phi, image_shape, recipe, steps=steps, lambda_tv=lambda_tv, lambda_alpha=lambda_alpha, **overrides
+        phi,
+        image_shape,
+        recipe,
+        steps=steps,
+        lambda_tv=lambda_tv,
+        lambda_alpha=lambda_alpha,
+        loss=loss,
+        regularizers=regularizers,
+        optimizer=optimizer,
+        parameterization=parameterization,
+        augment=augment,
+        **overrides,
     )
-    problems = batch_of(target, [restart_key(key, restart) for restart in range(restarts)], weights)
-    size = batch_size or memory.batch_size(method, phi, problems, image_shape, restarts, min(every, steps)).size
+    keys = [restart_key(random_key(key), restart) for restart in range(restarts)]
+    problems = batch_of(target, keys, weights)
+    if start is not None:
+        problems = dataclasses.replace(problems, start=_starts(start, method, keys, image_shape))
+    size = batch_size or memory.batch_size(method, phi, problems, restarts, min(every, steps)).size
     batches = split(problems, size)
-    return concatenate([part for batch in batches for part in _solved(method, phi, batch, image_shape, steps, every)])
+    return concatenate([part for batch in batches for part in _solved(method, phi, batch, steps, every)])
 
 
-def _solved(
-    method: Method, phi: Representation, problems: Problem, image_shape: tuple[int, int, int], steps: int, every: int
-) -> list[Inversion]:
+def _solved(method: Method, phi: Representation, problems: Problem, steps: int, every: int) -> list[Inversion]:
     """A batch; in halves, where the device's memory turns out not to hold it."""
     try:
-        [last] = collections.deque(solve(method, phi, problems, image_shape, steps, every), maxlen=1)
+        [last] = collections.deque(solve(method, phi, problems, steps, every), maxlen=1)
         return [finish(method, phi, problems, last)]
     except jax.errors.JaxRuntimeError as error:
         if devices.count(problems) == 1 or not memory.exhausted(error):
             raise
     halves = split(problems, -(-devices.count(problems) // 2))
-    return [part for half in halves for part in _solved(method, phi, half, image_shape, steps, every)]
+    return [part for half in halves for part in _solved(method, phi, half, steps, every)]
+
+
+def _starts(start: Any, method: Method, keys: Sequence[Array], image_shape: tuple[int, int, int]) -> Array:
+    """The pictures to start from, one for each key, float32 [restarts, H, W, C]."""
+    if method.parameterization.encode is None:
+        raise UserError("this parameterization cannot start from a picture: leave out start, or take pixels or fourier")
+    if callable(start):
+        start = np.stack([np.asarray(start(key, image_shape)) for key in keys])
+    pictures, shape = np.asarray(start, np.float32), (len(keys), *image_shape)
+    if pictures.shape not in (shape, shape[1:]):
+        raise UserError(f"start must be a picture {list(image_shape)} or {list(shape)}, got {list(pictures.shape)}")
+    if not np.isfinite(pictures).all():
+        raise UserError("start has values that are not finite")
+    return jnp.broadcast_to(jnp.asarray(pictures), shape)
+
+
+def random_key(key: Array | int) -> Array:
+    """A JAX random key, made of a seed where it is a whole number.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return jax.random.key(int(key) % 2**32)
+    if isinstance(key, jax.Array) and (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32):
+        return key
+    raise UserError(f"key must be a whole number or of jax.random.key, got {key!r}")
 
 
 def restart_key(key: Array, restart: int) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -32,7 +33,6 @@ def batch_size(
     method: Method,
     phi: Representation,
     problems: inversion.Problem,
-    image_shape: tuple[int, int, int],
     wanted: int,
     every: int,
 ) -> BatchSize:
@@ -44,7 +44,6 @@ def batch_size(
         method: how they are found.
         phi: the representation.
         problems: a batch, of which only the shapes of one problem are looked at.
-        image_shape: [H, W, C].
         wanted: reconstructions there are, ≥ 1.
         every: steps of a chunk.
 
@@ -58,7 +57,7 @@ def batch_size(
         return math.ceil(wanted / math.ceil(wanted / size))
 
     size, small = alike(largest(wanted)), False
-    while (need := _need(method, phi, problems, image_shape, size, every)) > budget and size > 1:
+    while (need := _need(method, phi, problems, size, every)) > budget and size > 1:
         fitting = int(size * budget / need) if need < math.inf else size // 2
         size, small = alike(max(1, min(size - 1, fitting))), True
     where = "memory" if devices.sequential() else "memory of each device"
@@ -76,7 +75,6 @@ def _need(
     method: Method,
     phi: Representation,
     problems: inversion.Problem,
-    image_shape: tuple[int, int, int],
     size: int,
     every: int,
 ) -> float:
@@ -84,18 +82,22 @@ def _need(
     from invjax import inversion  # which itself asks for batch sizes
 
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
-    state = jax.eval_shape(lambda problem: inversion.start(method, problem, image_shape), problem)
+    state = jax.eval_shape(lambda problem: inversion.start(method, problem), problem)
     try:
         function, settings, numbers = inversion.stretch(method, every)
-        program = devices.program(function, settings, phi, size, phi.together)
-        compiled = program.lower(*devices.shapes(len(numbers), phi, size, (problem,), (state,))).compile()
+        program = devices.program(function, settings, size, phi.together)
+        shapes = devices.shapes(len(numbers), phi, size, (problem,), (state,), phi.together)
+        compiled = devices.executable(program, *shapes)
     except jax.errors.JaxRuntimeError as error:
         if exhausted(error):
             return math.inf
         raise
     memory: Any = compiled.memory_analysis()
     working = memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return working + memory.argument_size_in_bytes
+    if not devices.sequential():
+        return working + memory.argument_size_in_bytes
+    # the batch, the parts that it is cut into, and as many of them at work as cores share it
+    return devices.nbytes(phi) + 2 * size * devices.nbytes((problem, state)) + devices.sharing(size) * working
 
 
 def exhausted(error: Exception) -> bool:
@@ -124,9 +126,7 @@ class Costs:
     lines: int
 
 
-def costs(
-    method: Method, phi: Representation, problems: inversion.Problem, image_shape: tuple[int, int, int]
-) -> Costs | None:
+def costs(method: Method, phi: Representation, problems: inversion.Problem) -> Costs | None:
     """The costs of a step, found without compiling or running it; None where the device does not tell.
 
     Arguments as in `batch_size`.
@@ -134,18 +134,16 @@ def costs(
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
     weights = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), phi)
     shapes, structure = jax.tree.flatten((weights, problem))
-    return _costs(method, image_shape, structure, tuple(shapes))
+    return _costs(method, structure, tuple(shapes))
 
 
 @functools.lru_cache(maxsize=256)
-def _costs(
-    method: Method, image_shape: tuple[int, int, int], structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]
-) -> Costs | None:
+def _costs(method: Method, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]) -> Costs | None:
     """`costs` by shapes, which hash and keep no arrays alive."""
     from invjax import inversion  # which itself asks for batch sizes
 
     def first_step(phi: Representation, problem: inversion.Problem) -> inversion.State:
-        return inversion.step(method, phi, problem, inversion.start(method, problem, image_shape))
+        return inversion.step(method, phi, problem, inversion.start(method, problem))
 
     phi, problem = jax.tree.unflatten(structure, shapes)
     program = jax.jit(first_step).lower(phi, problem)
@@ -156,8 +154,9 @@ def _costs(
 
 
 def device_memory() -> int:
-    """Bytes of memory of a device of this process; of a CPU that is several devices, its share."""
+    """Bytes of memory of a device of this process."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    return devices.host_memory() // devices.usable()
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return pages if devices.sequential() else pages // devices.usable()

@@ -58,7 +58,7 @@ class Objective:
         return lax.optimization_barrier(self.scale * u)
 
     def __call__(
-        self, u: Image, phi: Representation, target: Feature, weights: dict[str, Array]
+        self, u: Image, phi: Representation, target: Feature, weights: dict[str, Array], seen: Image | None = None
     ) -> tuple[Array, dict[str, Array]]:
         """E(u) and its terms.
 
@@ -67,11 +67,13 @@ class Objective:
             phi: the representation.
             target: Φ₀.
             weights: one scalar per regularizer, λ_i.
+            seen: what Φ is shown of u, where that is augmented; regularizers are of u itself.
 
         Returns:
             (E, terms): terms holds "data", every regularizer times its weight, and their sum "total".
         """
-        terms = {"data": self.loss(phi.apply(phi.params, self.picture(u)), target)}
+        picture = self.picture(u if seen is None else seen)
+        terms = {"data": self.loss(phi.apply(phi.params, picture), target)}
         for name, regularizer in self.regularizers:
             terms[name] = weights[name] * regularizer(u)
         total = sum(terms.values(), start=jnp.zeros(()))

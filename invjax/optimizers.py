@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from invjax.objective import sigma
 from invjax.sobolev import sobolev
 
 Rate: TypeAlias = float | optax.Schedule
+Optimizer: TypeAlias = str | tuple[str, Mapping[str, Any]] | optax.GradientTransformation
 Shape: TypeAlias = tuple[int, int, int]
 
 
@@ -132,3 +133,32 @@ def get(name: str, rate: float, schedule: str, steps: int, image_shape: Shape) -
         raise UserError(f"the learning rate must be positive and finite, got {rate}")
     unit = sigma(image_shape) if name in IN_GREY_LEVELS else 1.0
     return OPTIMIZERS[name](SCHEDULES[schedule](rate / unit, steps), image_shape)
+
+
+def of_optax(chosen: Optimizer) -> optax.GradientTransformation:
+    """An optimiser of optax's by name, or the transformation itself.
+
+    Args:
+        chosen: a transformation; or the name of an optimiser of optax's, alone or with its options, as in
+            ("adamw", {"learning_rate": 0.01}).
+
+    Raises:
+        UserError: no such name, options that it does not take, or no transformation.
+    """
+    if hasattr(chosen, "init") and hasattr(chosen, "update"):
+        return chosen
+    name, options = chosen if isinstance(chosen, tuple) and len(chosen) == 2 else (chosen, {})
+    if not isinstance(name, str) or not callable(getattr(optax, name, None)):
+        raise UserError(f"unknown optimizer {name!r}. Valid: {', '.join(OPTIMIZERS)}, or an optimiser of optax's")
+    return _of_optax(name, tuple(sorted(options.items())))
+
+
+@functools.cache
+def _of_optax(name: str, options: tuple[tuple[str, Any], ...]) -> optax.GradientTransformation:
+    try:
+        made = getattr(optax, name)(**dict(options))
+    except TypeError as error:
+        raise UserError(f"optax.{name} cannot be made of {dict(options)}: {error}") from None
+    if not hasattr(made, "update"):
+        raise UserError(f"optax.{name} is no optimiser")
+    return made

@@ -8,15 +8,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import optax
 
-from invjax import losses, optimizers, regularizers
+from invjax import losses, optimizers, parameterizations
+from invjax.augmentations import Augmentation
 from invjax.errors import UserError
 from invjax.objective import Objective, default_lambda_alpha, sigma
-from invjax.types import Array, InputSpec, Regularizer, Representation
+from invjax.optimizers import Optimizer
+from invjax.parameterizations import Parameterization
+from invjax.regularizers import alpha_norm, bounded_range, total_variation
+from invjax.types import Array, InputSpec, Loss, Regularizer, Representation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +75,23 @@ class Method:
 
     Attributes:
         objective: E(u).
-        optimizer: an optax gradient transformation on u.
+        parameterization: what is optimised, and the picture u that it stands for.
+        optimizer: an optax gradient transformation on the params.
+        augment: (key, u) → u, what Φ is shown of u in each step; None: u itself.
         sharpness: None, or the surrogate's κ as a function of the step.
         settled: the step from which the surrogate no longer changes; 0 without a surrogate.
     """
 
     objective: Objective
+    parameterization: Parameterization
     optimizer: optax.GradientTransformation
+    augment: Augmentation | None = None
     sharpness: Callable[[Array], Array] | None = None
     settled: int = 0
+
+    def phi_at(self, phi: Representation, step: Array) -> Representation:
+        """Φ, or the smooth stand-in for it that the descent is on in that step."""
+        return phi if self.sharpness is None else phi.softened(self.sharpness(step)) or phi
 
 
 def prepare(
@@ -93,9 +105,15 @@ def prepare(
     lambda_range: float = 0.0,
     alpha: float = 6.0,
     beta: float = 2.0,
-    loss: str = "euclidean",
+    loss: str | Loss = "euclidean",
+    regularizers: Mapping[str, tuple[float, Regularizer] | None] | None = None,
+    optimizer: Optimizer | None = None,
+    parameterization: str | Parameterization | None = None,
+    augment: Augmentation | None = None,
 ) -> tuple[Method, dict[str, float], int]:
     """Turns a recipe into a method for one representation and picture size.
+
+    Functions are told apart by identity: pass the same ones again, or what is built here compiles again.
 
     Args:
         phi: the representation.
@@ -107,43 +125,96 @@ def prepare(
         lambda_range: weight ≥ 0 of leaving the range of real pixels; 0 leaves the term out.
         alpha: exponent of the α-norm, ≥ 1.
         beta: exponent of total variation, > 0.
-        loss: a name of `losses.names()`.
+        loss: a name of `losses.names()`, or a function (Φ(x), Φ₀) → scalar.
+        regularizers: by name a weight ≥ 0 and a function u → scalar, u in units of σ, added to "alpha", "tv" and
+            "range"; one of their names replaces it, and None takes it away.
+        optimizer: any optax transformation, on the params; a name of `optimizers.OPTIMIZERS`, with the recipe's
+            schedule and its own rate; or (name, options) of any optimiser of optax's. Default the recipe's.
+        parameterization: a name of `parameterizations.PARAMETERIZATIONS`, or one made there; default pixels.
+        augment: (key, u) → u, as of `augmentations`, before Φ in each step.
 
     Returns:
         (method, weights, steps): weights are the λ by name of regularizer.
 
     Raises:
-        UserError: any value out of range.
+        UserError: any value out of range, or an optimiser that wants pixels where there are none.
     """
     recipe = get(recipe, phi) if isinstance(recipe, str) else recipe
     steps = recipe.steps if steps is None else steps
-    weights = {
-        "alpha": default_lambda_alpha(image_shape) if lambda_alpha is None else lambda_alpha,
-        "tv": phi.lambda_tv if lambda_tv is None else lambda_tv,
-    }
-    terms = [("alpha", regularizers.alpha_norm(alpha)), ("tv", regularizers.total_variation(beta))]
-    if lambda_alpha is None and alpha != 6:
-        raise UserError(f"alpha = {alpha:g} needs a lambda_alpha: the paper's weight is one for alpha = 6")
-    scale = sigma(image_shape)
-    if lambda_range:
-        weights["range"] = lambda_range
-        terms.append(("range", _pixel_range(phi.input, scale)))
-    for name, weight in weights.items():
-        if not 0 <= weight < math.inf:
-            raise UserError(f"lambda_{name} must be at least 0 and finite, got {weight}")
     if steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
-    objective = Objective(scale, losses.of_parts(losses.get(loss), phi.parts), tuple(terms))
-    optimizer = optimizers.get(recipe.optimizer, recipe.rate, recipe.schedule, steps, image_shape)
+    if lambda_alpha is None and alpha != 6 and "alpha" not in (regularizers or {}):
+        raise UserError(f"alpha = {alpha:g} needs a lambda_alpha: the paper's weight is one for alpha = 6")
+    scale = sigma(image_shape)
+    terms: dict[str, tuple[float, Regularizer] | None] = {
+        "alpha": (default_lambda_alpha(image_shape) if lambda_alpha is None else lambda_alpha, alpha_norm(alpha)),
+        "tv": (phi.lambda_tv if lambda_tv is None else lambda_tv, total_variation(beta)),
+        "range": (lambda_range, _pixel_range(phi.input, scale)) if lambda_range else None,
+    }
+    weights, chosen = _weighed(terms | dict(regularizers or {}))
+    kind = losses.get(loss) if isinstance(loss, str) else loss
+    return (
+        Method(
+            Objective(scale, losses.of_parts(kind, phi.parts), chosen),
+            _parameterization(parameterization, image_shape),
+            _optimizer(optimizer, recipe, steps, image_shape, parameterization),
+            augment,
+            *_surrogate(recipe, phi, steps),
+        ),
+        weights,
+        steps,
+    )
+
+
+def _weighed(
+    terms: Mapping[str, tuple[float, Regularizer] | None],
+) -> tuple[dict[str, float], tuple[tuple[str, Regularizer], ...]]:
+    """The weights and the functions of the terms that are there, by name."""
+    there = {name: term for name, term in terms.items() if term is not None}
+    for name, term in there.items():
+        if not (isinstance(term, tuple) and len(term) == 2 and callable(term[1])):
+            raise UserError(f"regularizers['{name}'] must be (weight, function of u) or None, got {term!r}")
+        if not 0 <= term[0] < math.inf:
+            raise UserError(f"lambda_{name} must be at least 0 and finite, got {term[0]}")
+    weights = {name: weight for name, (weight, _) in there.items()}
+    return weights, tuple((name, function) for name, (_, function) in there.items())
+
+
+def _parameterization(chosen: str | Parameterization | None, image_shape: tuple[int, int, int]) -> Parameterization:
+    if isinstance(chosen, Parameterization):
+        return chosen
+    return parameterizations.get(chosen or "pixels", image_shape)
+
+
+def _optimizer(
+    chosen: Optimizer | None,
+    recipe: Recipe,
+    steps: int,
+    image_shape: tuple[int, int, int],
+    parameterization: str | Parameterization | None,
+) -> optax.GradientTransformation:
+    if chosen is None:
+        if parameterization not in (None, "pixels"):
+            raise UserError(
+                f"the recipe {recipe.name} is for pixels: give an optimizer for other params, such as optax.adam(0.05)"
+            )
+        return optimizers.get(recipe.optimizer, recipe.rate, recipe.schedule, steps, image_shape)
+    if isinstance(chosen, str) and chosen in optimizers.OPTIMIZERS:
+        return optimizers.get(chosen, optimizers.DEFAULT_RATES[chosen], recipe.schedule, steps, image_shape)
+    return optimizers.of_optax(chosen)
+
+
+def _surrogate(recipe: Recipe, phi: Representation, steps: int) -> tuple[Callable[[Array], Array] | None, int]:
+    """κ by step, and the step from which it stays; None where Φ needs none."""
     if recipe.sharpness is None or phi.softened(1.0) is None:
-        return Method(objective, optimizer), weights, steps
+        return None, 0
     first, last, fraction = recipe.sharpness
     settled = int(fraction * steps)
-    return Method(objective, optimizer, sharpening(first, last, settled), settled), weights, steps
+    return sharpening(first, last, settled), settled
 
 
 def _pixel_range(spec: InputSpec, scale: float) -> Regularizer:
-    return regularizers.bounded_range(-max(spec.mean) / scale, (255 - min(spec.mean)) / scale)
+    return bounded_range(-max(spec.mean) / scale, (255 - min(spec.mean)) / scale)
 
 
 @functools.cache

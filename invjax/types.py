@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from invjax.errors import UserError
 
@@ -54,6 +55,23 @@ class InputSpec:
                 f"got {shape[0]}×{shape[1]}: take a larger picture, a smaller cell or an earlier layer"
             )
 
+    def check_values(self, image: Any, name: str) -> None:
+        """Raises UserError for pixels that are not minus the mean: integers, 0..1 or 0..255.
+
+        Pictures that are found may leave the range of real pixels, but not to one side only. Of a picture inside a
+        traced function nothing is known but its type.
+        """
+        advice = "load it with invjax.load_image(picture, phi.input), which takes off the mean"
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise UserError(f"{name} reads float32 pixels minus the mean, got {image.dtype}: {advice}")
+        if isinstance(image, jax.core.Tracer) or not any(self.mean):
+            return
+        low, high = float(jnp.min(image)), float(jnp.max(image))
+        if 0 <= low < high <= 1:
+            raise UserError(f"{name} reads pixels 0..255 minus the mean, got values of {low:g}..{high:g}: {advice}")
+        if 0 <= low < high and high > 255 - min(self.mean):
+            raise UserError(f"{name} reads pixels minus the mean, got values of {low:g}..{high:g}: {advice}")
+
 
 def softened(
     apply: Callable[[Params, Image], Feature], params: Params, sharpness: Array | float
@@ -97,8 +115,9 @@ class Representation:
     source: str = dataclasses.field(metadata={"static": True}, default="")
 
     def __call__(self, image: Image) -> Feature:
-        """Φ(image), float32; the image's shape is checked against `input`."""
+        """Φ(image), float32; the image's shape, type and range are checked against `input`."""
         self.input.check(image.shape, self.name)
+        self.input.check_values(image, self.name)
         return self.apply(self.params, image)
 
     def softened(self, sharpness: Array | float) -> Representation | None:

@@ -54,12 +54,11 @@ def ours(
     method: recipes.Method,
     phi: Representation,
     problems: inversion.Problem,
-    image_shape: tuple[int, int, int],
     steps: int,
 ) -> Side:
     """Steps of a batch as a real run takes them; each call goes on from where the one before stood."""
     phi, problems = devices.place(phi, problems)
-    states = inversion.batched_start(method, phi, problems, image_shape)
+    states = inversion.batched_start(method, phi, problems)
 
     def run() -> None:
         nonlocal states

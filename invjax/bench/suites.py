@@ -80,10 +80,10 @@ def sweep(precisions: Sequence[str], rounds: int) -> Iterator[Row]:
     """Cells of a sweep, 3 λ_TV × 8 pictures × 4 restarts, recipe `fast`: as one batch, and one after the other by the
     same compiled step."""
     phi = representation(SWEEP, precisions[0])
-    method, problems, image = swept(phi, SWEEP_BATCH)
-    alone = [ours(method, phi, problem, image.shape, SWEEP_STEPS) for problem in inversion.split(problems, 1)]
+    method, problems, _ = swept(phi, SWEEP_BATCH)
+    alone = [ours(method, phi, problem, SWEEP_STEPS) for problem in inversion.split(problems, 1)]
     sides = {
-        OURS: ours(method, phi, problems, image.shape, SWEEP_STEPS),
+        OURS: ours(method, phi, problems, SWEEP_STEPS),
         "one at a time": Side(lambda: [side.run() for side in alone], SWEEP_STEPS),
     }
     meanwhile = Others()
@@ -123,8 +123,8 @@ def on_devices(name: str, precision: str, batch: int, count: int) -> Side:
     """Steps of a batch that is shared by the first `count` devices."""
     with using(count):
         phi = representation(name, precision)
-        method, problems, image = prepared(phi, "paper", batch)
-        side = ours(method, phi, problems, image.shape, DEVICE_STEPS)
+        method, problems, _ = prepared(phi, "paper", batch)
+        side = ours(method, phi, problems, DEVICE_STEPS)
 
     def run() -> None:
         with using(count):
@@ -144,12 +144,10 @@ def table(precisions: Sequence[str], fraction: float) -> Iterator[Row]:
     whole = compiling = 0.0
     for layer in table_layers():
         phi = representation(f"caffenet/{layer}", precisions[0])
-        method, problems, image = prepared(phi, "paper", cells)
+        method, problems, _ = prepared(phi, "paper", cells)
         before = time.perf_counter()
-        size = memory.batch_size(
-            method, phi, problems, image.shape, cells, steps
-        ).size  # compiles, as does the first run
-        sides = [ours(method, phi, part, image.shape, steps) for part in inversion.split(problems, size)]
+        size = memory.batch_size(method, phi, problems, cells, steps).size  # compiles, as does the first run
+        sides = [ours(method, phi, part, steps) for part in inversion.split(problems, size)]
         sides[0].run()
         first, before = time.perf_counter() - before, time.perf_counter()
         for side in sides:

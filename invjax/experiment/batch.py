@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import devices, inversion, losses, memory
+from invjax import inversion, losses, memory
 from invjax.experiment import movie
 from invjax.experiment.checkpoint import Saved
 from invjax.experiment.directory import Row
@@ -75,7 +75,7 @@ def batch_size(job: Job, rows: Sequence[Reconstruction], config: ConfigDict) -> 
         return memory.BatchSize(size, f"batches of {size}, {why}")
     every = min(config.every, job.steps)
     blank = job.problems(rows[:1], job.blank())
-    return memory.batch_size(job.method, job.phi, blank, job.image_shape, len(rows), every)
+    return memory.batch_size(job.method, job.phi, blank, len(rows), every)
 
 
 def largest(rows: Sequence[Reconstruction], config: ConfigDict) -> int:
@@ -105,14 +105,14 @@ class Descent:
     def __iter__(self) -> Iterator[inversion.Progress]:
         """Computes; each point after the one where an earlier start was saved."""
         job, resume = self._batch.job, self._saved.progress if self._saved else None
-        method, phi, shape = job.method, job.phi, job.image_shape
-        for progress in inversion.solve(method, phi, self._problems, shape, job.steps, self._every, resume):
+        method, phi = job.method, job.phi
+        for progress in inversion.solve(method, phi, self._problems, job.steps, self._every, resume):
             self.progress = progress
             if resume is not None and progress.step == resume.step:
                 continue
             number = progress.step // self._every
             if self._spacing and (number % self._spacing == 0 or progress.step == job.steps):
-                pictures = devices.trimmed(progress.states.u, len(self._batch.rows))
+                pictures = inversion.pictures(method, phi, progress)
                 frames = [movie.frame(u, method.objective.scale, phi.input) for u in pictures]
                 self._frames.append(np.stack(frames))
             yield progress

@@ -63,4 +63,4 @@ def _seconds(job: Job, rows: tuple[Reconstruction, ...], size: int) -> float:
     if job.dictionary is not None:
         return len(rows) * 1.0
     problems = job.problems(rows[:1], job.blank())
-    return estimate.seconds(job.method, job.phi, problems, job.image_shape, job.steps, len(rows), size)
+    return estimate.seconds(job.method, job.phi, problems, job.steps, len(rows), size)

@@ -37,7 +37,6 @@ def seconds(
     method: Method,
     phi: Representation,
     problems: inversion.Problem,
-    image_shape: tuple[int, int, int],
     steps: int,
     reconstructions: int,
     batch: int,
@@ -55,7 +54,6 @@ def seconds(
         method: how the reconstructions are found.
         phi: the representation.
         problems: a batch, of which only the shapes are looked at.
-        image_shape: [H, W, C].
         steps: gradient steps of each.
         reconstructions: in all, ≥ 0.
         batch: reconstructions at once, ≥ 1.
@@ -63,7 +61,7 @@ def seconds(
     Returns:
         Seconds; NaN where the device does not tell what a step costs.
     """
-    costs = memory.costs(method, phi, problems, image_shape)
+    costs = memory.costs(method, phi, problems)
     if costs is None:
         return math.nan
     full, rest = divmod(reconstructions, batch)
@@ -75,7 +73,7 @@ def seconds(
 
 def _step_seconds(costs: memory.Costs, phi: Representation, batch: int) -> float:
     """One step of a batch, as `inversion.advance` computes it."""
-    sharing = devices.sharing(phi, batch)
+    sharing = devices.sharing(batch)
     part = math.ceil(batch / sharing)
     if not devices.sequential():
         return STEP_SECONDS + _work_seconds(costs, part)

@@ -369,8 +369,9 @@ def _dictionary(config: ConfigDict, phi: Representation) -> Dictionary:
 
 
 def _settings(config: ConfigDict) -> dict[str, Any]:
-    """The fields that `recipes.prepare` asks for by name; total variation's weight is each row's own."""
-    wanted = inspect.signature(recipes.prepare).parameters.keys() - {"recipe", "lambda_tv"}
+    """The fields that `recipes.prepare` asks for by name; total variation's weight is each row's own, and the optimizer
+    is part of the recipe."""
+    wanted = inspect.signature(recipes.prepare).parameters.keys() - {"recipe", "lambda_tv", "optimizer"}
     return {name: config[name] for name in wanted if name in config}
 
 

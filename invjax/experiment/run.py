@@ -219,7 +219,7 @@ class _Runner:
     def _saved(self, batch: Batch, checkpoint: Checkpoint) -> Saved | None:
         """The checkpoint of a batch, or None where there is none that can be read."""
         try:
-            return checkpoint.load(inversion.state_structure(batch.job.method, batch.job.image_shape))
+            return checkpoint.load(inversion.state_structure(batch.job.method))
         except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
             self._display.say(f"the checkpoint is damaged, a batch starts again ({_reason(error)})")
             checkpoint.clear()

@@ -26,6 +26,7 @@ TERMS = {
 STATUS = {
     "ok": "every step was sound",
     "recovered": "some steps left the finite range or exploded; they were undone and the learning rate halved",
+    "stuck": "the feature never changed: it has no derivative where the descent started, as of a unit that is off",
     "diverged": "the descent failed too often and was given up; the picture is the best there was",
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import inversion, metrics
+from invjax import metrics, parameterizations
 from invjax.errors import UserError
 from invjax.experiment.originals import read_compared, read_original
 from invjax.experiment.plan import noise_key
@@ -142,7 +142,7 @@ class Bench:
         if not rows[0].seed.isdecimal():
             raise UserError(f"{self._run.workdir}/results.csv: seed is '{rows[0].seed}', not a whole number")
         keys = [noise_key(int(rows[0].seed), rows[0].image, restart) for restart in sorted({r.restart for r in rows})]
-        noise = sigma(self._shape) * np.stack([inversion.noise(key, self._shape) for key in keys])
+        noise = sigma(self._shape) * np.stack([parameterizations.pixels(self._shape).start(key) for key in keys])
         pictures = {FLOOR: noise} if original is None else {CEILING: original[None], FLOOR: noise}
         samples = {of: Sample(shown, _likeness(shown, original, self._spec)) for of, shown in pictures.items()}
         views, classifier = self._scope.views, self._scope.classifier
