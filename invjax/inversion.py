@@ -262,12 +262,13 @@ def finish(method: Method, phi: Representation, problems: Problem, progress: Pro
     failures = failures + undone
     hopeless = (failures > MAX_FAILURES) | ~np.isfinite(errors)
     status = np.where(failures > 0, "recovered", "ok")
-    status = np.where(_unmoved(progress.history["data"]), "stuck", status)
+    status = np.where(_unmoved(progress.history, size), "stuck", status)
     return Inversion(images, errors, np.where(hopeless, "diverged", status), progress.history)
 
 
-def _unmoved(data: np.ndarray) -> np.ndarray:
-    """Whose feature has not changed in the last bit since the start, though it is not the target, bool [batch]."""
+def _unmoved(history: dict[str, np.ndarray], size: int) -> np.ndarray:
+    """Whose feature has not changed in the last bit since the start, though it is not the target, bool [size]."""
+    data = history.get("data", np.zeros((size, 1)))
     return (data.shape[1] > 1) & (data[:, 0] > 0) & (data == data[:, :1]).all(axis=1)
 
 

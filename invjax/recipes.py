@@ -143,11 +143,11 @@ def prepare(
     steps = recipe.steps if steps is None else steps
     if steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
+    scale, smooth = sigma(image_shape), alpha_norm(alpha)
     if lambda_alpha is None and alpha != 6 and "alpha" not in (regularizers or {}):
         raise UserError(f"alpha = {alpha:g} needs a lambda_alpha: the paper's weight is one for alpha = 6")
-    scale = sigma(image_shape)
     terms: dict[str, tuple[float, Regularizer] | None] = {
-        "alpha": (default_lambda_alpha(image_shape) if lambda_alpha is None else lambda_alpha, alpha_norm(alpha)),
+        "alpha": (default_lambda_alpha(image_shape) if lambda_alpha is None else lambda_alpha, smooth),
         "tv": (phi.lambda_tv if lambda_tv is None else lambda_tv, total_variation(beta)),
         "range": (lambda_range, _pixel_range(phi.input, scale)) if lambda_range else None,
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from invjax.errors import UserError
 
@@ -66,7 +67,7 @@ class InputSpec:
             raise UserError(f"{name} reads float32 pixels minus the mean, got {image.dtype}: {advice}")
         if isinstance(image, jax.core.Tracer) or not any(self.mean):
             return
-        low, high = float(jnp.min(image)), float(jnp.max(image))
+        low, high = float(np.min(image)), float(np.max(image))
         if 0 <= low < high <= 1:
             raise UserError(f"{name} reads pixels 0..255 minus the mean, got values of {low:g}..{high:g}: {advice}")
         if 0 <= low < high and high > 255 - min(self.mean):

@@ -1,10 +1,11 @@
-"""A function of one reconstruction over a batch: the same results whichever devices share it, and never all threads."""
+"""A function of one reconstruction over a batch: the same results whatever shares it, and never all threads."""
 
 import dataclasses
 import functools
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,21 +17,25 @@ import pytest
 from invjax import devices, invert, representations
 
 from .conftest import as_accelerators, blobs
-from .test_devices import CASES, network
+from .test_devices import CASES, hog, network
 
 SEVERAL = pytest.mark.skipif(devices.CORES == 1, reason="one core shares nothing")
-WAYS = ["one device", "several", "in groups", "an accelerator's", "several accelerators'"]
+WAYS = ["one core", "several cores", "in groups", "groups of several", "an accelerator's", "several accelerators'"]
+LIMITS = [{}, {"NPROC": "1"}, {"NPROC": "2", "PJRT_NPROC": "3"}, {"PJRT_NPROC": "5"}, {"NPROC": "0"}, {"NPROC": ""}]
 
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """Sets how many CPU devices there are, on how many cores, and the memory of the machine."""
+    """Sets how many CPU devices there are, on how many cores, and what the environment says of XLA's threads."""
 
-    def pretend(there, cores, memory=2**60):
+    def pretend(there, cores, limits=LIMITS[0]):
         monkeypatch.setattr(devices, "sequential", lambda: True)
         monkeypatch.setattr(devices, "CORES", cores)
-        monkeypatch.setattr(devices, "host_memory", lambda: memory)
         monkeypatch.setattr(jax, "local_device_count", lambda: there)
+        for name in ("NPROC", "PJRT_NPROC"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in limits.items():
+            monkeypatch.setenv(name, value)
 
     return pretend
 
@@ -38,50 +43,32 @@ def pretend(monkeypatch):
 # --- which devices -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
 @pytest.mark.parametrize("cores", [1, 2, 3, 8])
-def test_a_cpu_always_has_a_device_to_spare(pretend, cores):
+def test_a_cpu_always_has_a_thread_to_spare(pretend, cores, limits):
     for there in range(1, cores + 4):
-        pretend(there, cores)
-        found = {size: devices.sharing(np.ones(3), size) for size in range(1, 20)}
+        pretend(there, cores, limits)
+        found = {size: devices.sharing(size) for size in range(1, 20)}
         assert all(1 <= sharing <= min(size, cores) for size, sharing in found.items())
-        assert there == 1 or max(found.values()) < there
-        assert max(found.values()) == devices.usable() == max(1, min(cores, there - 1))  # no other one is idle
+        threads = max(there, min([cores, *(int(value) for value in limits.values() if value)]))  # of XLA's pool
+        assert threads == 1 or max(found.values()) < threads
+        assert max(found.values()) == devices.usable() == max(1, min(cores, threads - 1))  # no other one is idle
+        for size, sharing in found.items():
+            with devices.using(2):
+                assert devices.sharing(size) == min(sharing, 2)
 
 
 def test_of_accelerators_none_is_spared(pretend, monkeypatch):
     pretend(4, 2)
     monkeypatch.setattr(devices, "sequential", lambda: False)
-    assert [devices.sharing(np.ones(3), size) for size in (1, 3, 4, 9)] == [1, 3, 4, 4]
+    assert [devices.sharing(size) for size in (1, 3, 4, 9)] == [1, 3, 4, 4]
 
 
-def test_weights_that_are_large_for_the_memory_are_copied_to_fewer_devices(pretend, monkeypatch):
-    phi = {"kernel": np.ones((50, 40), np.float32), "bias": np.ones(8, np.float32)}
-    assert devices.nbytes(phi) == 4 * 2008
-    for copies, sharing in ((0.5, 1), (1.5, 1), (2.5, 2), (7.5, 7), (100, 8)):
-        pretend(9, 8, int(copies * 4 * 2008 / devices.COPIES))
-        assert devices.sharing(phi, 20) == sharing
-        assert devices.sharing(phi, 1) == 1
-    pretend(9, 8, 1)
-    monkeypatch.setattr(devices, "sequential", lambda: False)
-    assert devices.sharing(phi, 20) == 9  # what an accelerator holds is not the machine's memory
-
-
-@SEVERAL
-def test_a_batch_of_large_weights_is_computed_all_the_same(monkeypatch):
-    weights, batch = np.arange(12, dtype=np.float32).reshape(3, 4), np.eye(3, dtype=np.float32)
-
-    def computed():
-        placed = devices.place(weights, batch)
-        found = devices.compute(product, (), *placed, numbers=(2,))
-        return len(found.sharding.device_set), devices.trimmed(found, 3)
-
-    many, expected = computed()
-    assert many == min(3, devices.usable()) > 1
-    monkeypatch.setattr(devices, "host_memory", lambda: int(1.5 * weights.nbytes / devices.COPIES))
-    few, found = computed()
-    assert few == 1
-    np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(found, 2 * weights)
+def test_cores_share_one_copy_of_the_weights(monkeypatch):
+    monkeypatch.setattr(devices, "sequential", lambda: True)
+    weights, batch = {"kernel": np.ones((3, 4), np.float32)}, np.eye(3, dtype=np.float32)
+    placed, cut = devices.place(weights, batch)
+    assert placed is weights and cut is batch
 
 
 def product(number, weights, row):
@@ -89,18 +76,20 @@ def product(number, weights, row):
     return number * (row @ weights)
 
 
+FEWER = max(1, devices.CORES - 1)
 STARTS = {
     "the command line's": ("", {}, devices.CORES + (devices.CORES > 1), devices.CORES),
-    "chosen by the user": ("", {"JAX_NUM_CPU_DEVICES": "2"}, 2, 1),
-    "chosen for XLA": ("", {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}, 1, 1),
-    "too late": ("jax.numpy.ones(3)", {}, 1, 1),
+    "chosen by the user": ("", {"JAX_NUM_CPU_DEVICES": "2"}, 2, FEWER),
+    "chosen for XLA": ("", {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}, 1, FEWER),
+    "too late": ("jax.numpy.ones(3)", {}, 1, FEWER),
 }
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_all_cores_are_used_where_nothing_else_was_chosen(start):
     before, environment, there, usable = STARTS[start]
-    unset = {name: value for name, value in os.environ.items() if name not in {"JAX_NUM_CPU_DEVICES", "XLA_FLAGS"}}
+    chosen = {"JAX_NUM_CPU_DEVICES", "XLA_FLAGS", "NPROC", "PJRT_NPROC"}
+    unset = {name: value for name, value in os.environ.items() if name not in chosen}
     report = "print(devices.use_all_cores(), jax.local_device_count(), devices.usable())"
     done = subprocess.run(
         [sys.executable, "-c", f"import jax\nfrom invjax import devices\n{before}\n{report}"],
@@ -113,21 +102,18 @@ def test_all_cores_are_used_where_nothing_else_was_chosen(start):
     assert done.stdout.split() == [str(usable == devices.CORES), str(there), str(usable)]
 
 
-def test_batches_are_filled_up(monkeypatch):
+def test_accelerators_batches_are_filled_up(monkeypatch):
     monkeypatch.setattr(devices, "sequential", lambda: True)
-    assert [devices.rounded(size, count) for size, count in ((5, 1), (5, 2), (6, 2), (33, 4))] == [5, 6, 6, 36]
+    assert [devices.rounded(size) for size in (1, 5, 33)] == [1, 5, 33]
     monkeypatch.setattr(devices, "sequential", lambda: False)
-    assert [devices.rounded(size, count) for size, count in ((5, 2), (8, 1), (9, 1), (18, 1), (40, 2))] == [
-        6,
-        8,
-        16,
-        24,
-        48,
-    ]
+    for count, size, filled in ((2, 5, 6), (1, 8, 8), (1, 9, 16), (1, 18, 24), (2, 40, 48), (4, 3, 3)):
+        with devices.using(count):
+            assert devices.rounded(size) == filled
 
 
 @SEVERAL
-def test_what_fills_up_is_the_last_one_and_is_cut_off_again():
+def test_what_fills_up_is_the_last_one_and_is_cut_off_again(monkeypatch):
+    as_accelerators(monkeypatch)
     batch = {"a": np.arange(2 * devices.usable() - 1, dtype=np.float32), "key": jax.random.split(jax.random.key(0), 1)}
     batch["key"] = jnp.repeat(batch["key"], len(batch["a"]))
     weights, placed = devices.place(np.ones(3, np.float32), batch)
@@ -153,7 +139,7 @@ def test_every_way_applies_the_function_to_each(monkeypatch, way):
             batch,
             numbers=(3,),
             spent=(states,),
-            together=2 if way == "in groups" else 1,
+            together=2 if "groups" in way else 1,
         )
         found = devices.trimmed(found, 5)
     np.testing.assert_allclose(found["name"], inputs["a"].sum(1) + inputs["b"])
@@ -206,13 +192,15 @@ def test_the_accelerators_way_finds_the_same_pictures(monkeypatch, recipe):
 
 @SEVERAL
 @pytest.mark.skipif(not devices.sequential(), reason="accelerators round differently in batches of other sizes")
-@pytest.mark.parametrize("case", CASES)
-def test_cores_that_share_a_batch_find_the_bits_of_one(case):
-    phi, image = CASES[case]()
+@pytest.mark.parametrize("case", ["hog", "dsift", "network"])
+def test_cores_find_the_same_bits_in_whatever_batch(case):
+    phi, image = CASES[case]() if case in CASES else (representations.get(case), hog()[1])
     phi = dataclasses.replace(phi, together=1)  # products of groups round differently
     shared = inverted(phi, image, restarts=5)
+    for batch_size in (1, 2, 4):
+        assert_same_bits(inverted(phi, image, restarts=5, batch_size=batch_size), shared)
     with devices.using(1):
-        assert_same_bits(shared, inverted(phi, image, restarts=5))
+        assert_same_bits(inverted(phi, image, restarts=5), shared)
 
 
 # --- callers at the same time ------------------------------------------------------------------------------------
@@ -222,28 +210,41 @@ class Running:
     """A program that takes its time: it is over when its result has been waited for."""
 
     def __init__(self):
-        self.now = self.most = 0
+        self.lock = threading.Lock()
+        self.now, self.most, self.callers = [], 0, 0
 
-    def __call__(self, *_):
-        self.now += 1
-        self.most = max(self.most, self.now)
-        return self
+    def __call__(self, numbers, phi, batches, spent):
+        with self.lock:
+            self.now.append(phi)
+            self.most, self.callers = max(self.most, len(self.now)), max(self.callers, len(set(self.now)))
+        return Result(self, phi)
+
+
+class Result:
+    """What comes out: it knows for whom."""
+
+    def __init__(self, program, phi):
+        self.program, self.phi = program, phi
 
     def block_until_ready(self):
         """Waits, as for an array."""
         time.sleep(0.02)
-        self.now -= 1
+        with self.program.lock:
+            self.program.now.remove(self.phi)
         return self
 
 
-def test_a_cpu_computes_for_one_caller_at_a_time(monkeypatch):
-    running = Running()
+@SEVERAL
+def test_a_cpu_computes_for_one_caller_at_a_time_as_much_as_it_may(monkeypatch):
+    running, size = Running(), 2 * devices.usable() + 1
     monkeypatch.setattr(devices, "sequential", lambda: True)
     monkeypatch.setattr(devices, "program", lambda *_: running)
+    monkeypatch.setattr(devices, "executable", lambda *_: None)
+    monkeypatch.setattr(devices, "_join", lambda results, *_: results)
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: devices.compute(product, (), np.ones(3), np.ones((2, 3))), range(8)))
-    assert results == [running] * 8
-    assert running.most == 1 and running.now == 0
+        found = list(pool.map(lambda caller: devices.compute(product, (), caller, np.ones((size, 3))), range(8)))
+    assert [[result.phi for result in results] for results in found] == [[caller] * size for caller in range(8)]
+    assert running.callers == 1 and running.most == devices.usable() and not running.now
 
 
 def test_two_threads_that_invert_find_the_bits_of_one_after_the_other():

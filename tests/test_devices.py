@@ -1,4 +1,4 @@
-"""A batch on several devices is the batch on one: a CPU that pretends to be 2 and 8 devices, and one to spare."""
+"""A batch that accelerators or cores share is the batch of one: a CPU pretends to be 2 and 8 devices."""
 
 import os
 import subprocess
@@ -22,14 +22,15 @@ import sys
 import jax
 import numpy as np
 from invjax import devices
-from tests import test_devices
+import pytest
+from tests import conftest, test_devices
 
 count, way, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-assert jax.local_device_count() == count + 1 and devices.usable() == min(count, devices.CORES)
-if way == "vmap":  # as accelerators do
-    devices.sequential = lambda: False
-with devices.using(count):
-    found = {name: test_devices.solved(name) for name in test_devices.CASES}
+assert jax.local_device_count() == count
+if way == "accelerators":
+    conftest.as_accelerators(pytest.MonkeyPatch())
+assert devices.usable() == (min(count - 1, devices.CORES) if way == "cores" else count)
+found = {name: test_devices.solved(name) for name in test_devices.CASES}
 np.savez(out, **{f"{name}/{key}": value for name, result in found.items() for key, value in result.items()})
 """
 
@@ -51,18 +52,18 @@ CASES = {"hog": hog, "network": network}
 
 
 def problem_of(name):
-    """(method, phi, problems, image_shape)."""
+    """(method, phi, problems)."""
     phi, image = CASES[name]()
     method, weights, _ = recipes.prepare(phi, image.shape, "paper", steps=STEPS)
     keys = [inversion.restart_key(jax.random.key(0), restart) for restart in range(RESTARTS)]
     target = jax.jit(lambda phi, image: phi(image))(phi, image)
-    return method, phi, inversion.batch_of(target, keys, weights), image.shape
+    return method, phi, inversion.batch_of(target, keys, weights)
 
 
 def solved(name):
     """The results, and where the descent stood in the middle."""
-    method, phi, problems, shape = problem_of(name)
-    for progress in inversion.solve(method, phi, problems, shape, STEPS, every=9):
+    method, phi, problems = problem_of(name)
+    for progress in inversion.solve(method, phi, problems, STEPS, every=9):
         if progress.step == 9:
             leaves = jax.tree.leaves(inversion.detached(progress).states)
             middle = {f"state {i}": leaf for i, leaf in enumerate(leaves)}
@@ -82,26 +83,26 @@ def results(found):
 
 def resumed(name, saved):
     """The results of going on, in this process, from where another process stood."""
-    method, phi, problems, shape = problem_of(name)
+    method, phi, problems = problem_of(name)
     leaves = [saved[f"{name}/state {i}"] for i in range(sum(key.startswith(f"{name}/state") for key in saved))]
-    states = jax.tree.unflatten(inversion.state_structure(method, shape), leaves)
+    states = jax.tree.unflatten(inversion.state_structure(method), leaves)
     history = {key.rpartition(" ")[2]: saved[key] for key in saved if key.startswith(f"{name}/history")}
-    *_, last = inversion.solve(method, phi, problems, shape, STEPS, 9, inversion.Progress(states, 9, history))
+    *_, last = inversion.solve(method, phi, problems, STEPS, 9, inversion.Progress(states, 9, history))
     return results(inversion.finish(method, phi, problems, last))
 
 
 @pytest.fixture(scope="module")
 def alone():
-    """The results on one device."""
+    """The results of one core, or device."""
     with devices.using(1):
         return {name: solved(name) for name in CASES}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count, way", [(2, "in turns"), (8, "in turns"), (8, "vmap")])
+@pytest.mark.parametrize("count, way", [(devices.CORES + 1, "cores"), (2, "accelerators"), (8, "accelerators")])
 def test_the_same_results_as_on_one_device(alone, tmp_path, count, way):
     out = tmp_path / "out.npz"
-    environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count + 1}", "JAX_PLATFORMS": "cpu"}
+    environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_PLATFORMS": "cpu"}
     arguments = [sys.executable, "-c", PROGRAM, str(count), way, str(out)]
     done = subprocess.run(arguments, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

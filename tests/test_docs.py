@@ -53,11 +53,13 @@ def test_the_snippet_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(recipes, "FAST", recipes.Recipe("fast", 3, "adam", 8.0, "cosine"))
     Image.fromarray(blobs(60)).save("cat.jpg")
-    [snippet] = blocks("README.md")
+    snippet, yours = blocks("README.md")
     names = {}
     exec(snippet.replace("size=227", "size=32"), names)
     assert names["out"].relative_error.shape == (4,)
     assert Image.open("cat_from_hog.png").size == (32, 32)
+    exec(yours, names)
+    assert set(names["out"].history) == {"step", "data", "tv", "dark", "total"}
 
 
 def test_the_networks_of_the_documentation(tmp_path, monkeypatch):

@@ -66,8 +66,8 @@ def assert_same_inversion(first, second):
 
 def test_the_start_is_noise_of_norm_one():
     method, problems, _ = batch(PIXELS, SHAPE, "paper", restarts=3)
-    states = inversion.batched_start(method, *devices.place(PIXELS, problems), SHAPE)
-    u = devices.trimmed(states.u, 3).astype(np.float64)
+    states = inversion.batched_start(method, *devices.place(PIXELS, problems))
+    u = devices.trimmed(states.params, 3).astype(np.float64)
     np.testing.assert_allclose(np.linalg.norm(u.reshape(3, -1), axis=1), 1, rtol=1e-6)
     correlations = u.reshape(3, -1) @ u.reshape(3, -1).T
     assert np.abs(correlations - np.eye(3)).max() < 0.3  # a normal variable over √256: five deviations
@@ -93,14 +93,14 @@ def energy(u, target, scale, weights):
 def test_the_paper_recipe_step_by_step():
     steps, scale = 8, 27098.1157 * np.sqrt(256 / (227 * 227 * 3))
     method, problems, _ = batch(PIXELS, SHAPE, "paper", restarts=1, steps=steps)
-    states = inversion.batched_start(method, PIXELS, problems, SHAPE)
-    u, velocity = np.asarray(states.u[0], np.float64), 0.0
+    states = inversion.batched_start(method, PIXELS, problems)
+    u, velocity = np.asarray(states.params[0], np.float64), 0.0
     for step in range(steps):
         keep = 0.9 if step % 2 else 0.0  # the rate changes every other step, which ends the momentum
         slope = energy(u, PHOTO, scale, {"alpha": 4e-10 * scale**4, "tv": 0.5})[1]
         velocity = keep * velocity - 0.004 * 0.1 ** (step // 2) * slope
         u = u + velocity
-    moved = inversion.advance(method, PIXELS, problems, states, steps).u[0]
+    moved = inversion.advance(method, PIXELS, problems, states, steps).params[0]
     np.testing.assert_allclose(moved, u, rtol=0, atol=1e-6)
 
 
@@ -109,9 +109,9 @@ def test_the_history_is_the_objective():
     target = RNG.normal(0, 50, shape).astype(np.float32)
     options = {"lambda_tv": 2.0, "lambda_alpha": 3e4, "steps": 10}
     method, problems, steps = batch(COLOURS, shape, GENTLE, target=target, **options)
-    for progress in inversion.solve(method, COLOURS, problems, shape, steps, every=4):
+    for progress in inversion.solve(method, COLOURS, problems, steps, every=4):
         for n in range(2):
-            expected, _ = energy(np.asarray(progress.states.u[n]), target, sigma(shape), {"tv": 2.0, "alpha": 3e4})
+            expected, _ = energy(np.asarray(progress.states.params[n]), target, sigma(shape), {"tv": 2.0, "alpha": 3e4})
             for name, value in expected.items():
                 np.testing.assert_allclose(progress.history[name][n, -1], value, rtol=1e-4, err_msg=name)
     assert progress.history["step"].tolist() == [0, 4, 8, 10]
@@ -173,7 +173,7 @@ def test_a_mask_inverts_only_what_it_keeps():
     out = invert(masked, feature_of(masked, PHOTO), key=KEY, image_shape=SHAPE, recipe=recipe, **NO_PRIOR)
     assert out.relative_error[0] < 0.3 * out.history["data"][0, 0]
     method, problems, _ = batch(masked, SHAPE, recipe, restarts=1, target=feature_of(masked, PHOTO), **NO_PRIOR)
-    start = sigma(SHAPE) * np.asarray(inversion.batched_start(method, PIXELS, problems, SHAPE).u[0])
+    start = sigma(SHAPE) * np.asarray(inversion.batched_start(method, PIXELS, problems).params[0])
     outside = np.ones(SHAPE, bool)
     outside[:12, :12] = False  # the cell, its neighbours in a block, half a cell and a pixel
     np.testing.assert_allclose(out.images[0][outside], start[outside], rtol=1e-6)
@@ -225,14 +225,14 @@ def test_the_same_key_gives_the_same_pictures_and_another_does_not():
 def test_a_batch_is_a_loop_over_steps_of_one():
     method, problems, _ = batch(PIXELS, SHAPE, GENTLE, restarts=3)
     placed = devices.place(PIXELS, problems)
-    together = inversion.advance(method, *placed, inversion.batched_start(method, *placed, SHAPE), 5)
+    together = inversion.advance(method, *placed, inversion.batched_start(method, *placed), 5)
     step = jax.jit(lambda problem, state: inversion.step(method, PIXELS, problem, state))
     for n in range(3):
         problem = jax.tree.map(lambda leaf, n=n: leaf[n], problems)
-        state = inversion.start(method, problem, SHAPE)
+        state = inversion.start(method, problem)
         for _ in range(5):
             state = step(problem, state)
-        np.testing.assert_allclose(together.u[n], state.u, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(together.params[n], state.params, rtol=0, atol=1e-6)
         np.testing.assert_allclose(together.best_value[n], state.best_value, rtol=1e-5)
         assert together.step[n] == state.step == 5
 
@@ -242,9 +242,9 @@ def test_a_failing_reconstruction_does_not_disturb_its_neighbours():
     target = np.array(problems.target)
     target[1] = np.nan
     broken = dataclasses.replace(problems, target=jnp.asarray(target))
-    *_, healthy = inversion.solve(method, PIXELS, problems, SHAPE, steps)
-    *_, mixed = inversion.solve(method, PIXELS, broken, SHAPE, steps)
-    np.testing.assert_array_equal(mixed.states.u[::2], healthy.states.u[::2])
+    *_, healthy = inversion.solve(method, PIXELS, problems, steps)
+    *_, mixed = inversion.solve(method, PIXELS, broken, steps)
+    np.testing.assert_array_equal(mixed.states.params[::2], healthy.states.params[::2])
     assert mixed.states.failures.tolist()[::2] == [0, 0]
 
 
@@ -289,12 +289,12 @@ def test_a_second_run_compiles_nothing(caplog, log_compiles):
 def test_going_on_is_the_same_as_not_stopping(name, recipe):
     phi = get(name, cell=4)
     method, problems, _ = batch(phi, SHAPE, recipe, target=feature_of(phi, PHOTO), steps=9)
-    run = inversion.solve(method, phi, problems, SHAPE, 9, every=3)
+    run = inversion.solve(method, phi, problems, 9, every=3)
     next(run)
     stopped = next(run)
     stopped = dataclasses.replace(stopped, states=jax.device_get(stopped.states))  # as a file would hold it
     *_, uninterrupted = run
-    *_, resumed = inversion.solve(method, phi, problems, SHAPE, 9, every=3, resume=stopped)
+    *_, resumed = inversion.solve(method, phi, problems, 9, every=3, resume=stopped)
     assert stopped.step == 3 and resumed.step == uninterrupted.step == 9
     assert_same(resumed.states, uninterrupted.states)
     assert_same(resumed.history, uninterrupted.history)
@@ -302,10 +302,10 @@ def test_going_on_is_the_same_as_not_stopping(name, recipe):
 
 def test_going_on_after_the_end_does_nothing():
     method, problems, _ = batch(PIXELS, SHAPE, GENTLE)
-    *_, done = inversion.solve(method, PIXELS, problems, SHAPE, 4)
-    *_, again = inversion.solve(method, PIXELS, problems, SHAPE, 4, resume=done)
+    *_, done = inversion.solve(method, PIXELS, problems, 4)
+    *_, again = inversion.solve(method, PIXELS, problems, 4, resume=done)
     assert again.step == 4
-    assert_same(again.states.u, done.states.u)
+    assert_same(again.states.params, done.states.params)
 
 
 # --- undoing -----------------------------------------------------------------------------------------------------
@@ -352,11 +352,11 @@ def test_a_representation_that_is_never_a_number():
 
 def test_a_failed_step_forgets_the_momentum_and_halves_the_rate():
     method, problems, _ = batch(PIXELS, SHAPE, GENTLE, restarts=1)
-    states = inversion.advance(method, PIXELS, problems, inversion.batched_start(method, PIXELS, problems, SHAPE), 3)
+    states = inversion.advance(method, PIXELS, problems, inversion.batched_start(method, PIXELS, problems), 3)
     best = np.asarray(states.best)
-    exploded = dataclasses.replace(states, u=states.u + jnp.inf)
+    exploded = dataclasses.replace(states, params=states.params + jnp.inf)
     undone = inversion.advance(method, PIXELS, problems, exploded, 1)
-    np.testing.assert_array_equal(undone.u, best)
+    np.testing.assert_array_equal(undone.params, best)
     counter, velocity = undone.optimizer
     assert counter == 4 and not velocity.any()
     assert undone.rate_scale == 0.5 and undone.failures == 1
@@ -364,11 +364,11 @@ def test_a_failed_step_forgets_the_momentum_and_halves_the_rate():
 
 def test_the_rate_that_was_halved_stays_halved():
     method, problems, _ = batch(PIXELS, SHAPE, GENTLE, restarts=1)
-    states = inversion.batched_start(method, PIXELS, problems, SHAPE)
+    states = inversion.batched_start(method, PIXELS, problems)
     halved = dataclasses.replace(jax.tree.map(jnp.copy, states), rate_scale=jnp.full(1, 0.5))
-    start = np.asarray(states.u)
-    whole = inversion.advance(method, PIXELS, problems, states, 1).u - start
-    half = inversion.advance(method, PIXELS, problems, halved, 1).u - start
+    start = np.asarray(states.params)
+    whole = inversion.advance(method, PIXELS, problems, states, 1).params - start
+    half = inversion.advance(method, PIXELS, problems, halved, 1).params - start
     np.testing.assert_allclose(half, whole / 2, rtol=0, atol=1e-7)
 
 
@@ -376,8 +376,8 @@ def test_finish_takes_the_better_of_last_and_best():
     method, problems, _ = batch(PIXELS, SHAPE, GENTLE, restarts=3, **NO_PRIOR)
     good, bad, broken = PHOTO + 1, PHOTO + 9, PHOTO + np.nan
     last, best = np.stack([good, bad, broken]), np.stack([bad, good, good])
-    states = devices.trimmed(inversion.batched_start(method, *devices.place(PIXELS, problems), SHAPE), 3)
-    states = dataclasses.replace(states, u=np.float32(last / sigma(SHAPE)), best=np.float32(best / sigma(SHAPE)))
+    states = devices.trimmed(inversion.batched_start(method, *devices.place(PIXELS, problems)), 3)
+    states = dataclasses.replace(states, params=np.float32(last / sigma(SHAPE)), best=np.float32(best / sigma(SHAPE)))
     _, states = devices.place(PIXELS, states)
     out = inversion.finish(method, PIXELS, problems, inversion.Progress(states, 0, {}))
     np.testing.assert_allclose(out.images, [good] * 3, rtol=0, atol=1e-3)

@@ -24,7 +24,7 @@ def constants(text):
 
 
 def problem_of(name, layer, side, recipe="paper"):
-    """(method, phi, problems, image shape) of a batch."""
+    """(method, phi, problems) of a batch."""
     options = {"layer": layer, "weights": "random"} if layer else {}
     phi = representations.get(name, **options)
     planes = [blobs(side, seed) for seed in range(phi.input.channels)]
@@ -32,25 +32,25 @@ def problem_of(name, layer, side, recipe="paper"):
     method, weights, _ = recipes.prepare(phi, image.shape, recipe, steps=STEPS)
     keys = [inversion.restart_key(jax.random.key(0), restart) for restart in range(BATCH)]
     target = jax.jit(lambda phi, image: phi(image))(phi, image)
-    return method, phi, inversion.batch_of(target, keys, weights), image.shape
+    return method, phi, inversion.batch_of(target, keys, weights)
 
 
-def lowered(method, phi, problems, image_shape):
+def lowered(method, phi, problems):
     """The text of the program that `inversion.advance` runs, and how many arrays a state has."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
-    state = jax.eval_shape(lambda problem: inversion.start(method, problem, image_shape), one)
+    state = jax.eval_shape(lambda problem: inversion.start(method, problem), one)
     function, settings, numbers = inversion.stretch(method, STEPS)
-    program = devices.program(function, settings, phi, BATCH, phi.together)
-    arguments = devices.shapes(len(numbers), phi, BATCH, (one,), (state,))
+    program = devices.program(function, settings, BATCH, phi.together)
+    arguments = devices.shapes(len(numbers), phi, BATCH, (one,), (state,), phi.together)
     return program.lower(*arguments).as_text(), len(jax.tree.leaves(state))
 
 
-@pytest.fixture(params=["one device", "cores", "accelerator", "accelerators"])
+@pytest.fixture(params=["one core", "cores", "accelerator", "accelerators"])
 def _every_way(request, monkeypatch):
-    """As one device computes a batch and as several share it, of a CPU and of accelerators."""
+    """As one core or accelerator computes a batch, and as several share it."""
     if request.param.startswith("accelerator"):
         as_accelerators(monkeypatch)
-    with devices.using(1 if request.param in {"one device", "accelerator"} else devices.usable()):
+    with devices.using(1 if request.param in {"one core", "accelerator"} else devices.usable()):
         yield
 
 
@@ -63,8 +63,8 @@ def test_written_out_arrays_are_counted():
 @pytest.mark.usefixtures("_every_way")
 @pytest.mark.parametrize(("name", "layer", "side", "written"), CASES)
 def test_weights_are_arguments_and_the_state_is_used_again(name, layer, side, written):
-    method, phi, problems, shape = problem_of(name, layer, side)
-    text, arrays = lowered(method, phi, problems, shape)
+    method, phi, problems = problem_of(name, layer, side)
+    text, arrays = lowered(method, phi, problems)
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(phi))
     assert written <= constants(text) < written + FEW and (not layer or weights > 10 * (written + FEW))
     assert "stablehlo.while" in text  # steps are scanned
@@ -74,16 +74,16 @@ def test_weights_are_arguments_and_the_state_is_used_again(name, layer, side, wr
 
 def test_the_preconditioner_writes_out_what_a_side_has():
     """Two cosine transforms and the gains between them, whatever the weights."""
-    method, phi, problems, shape = problem_of("squeezenet", "fire4/concat", 64, "fast")
-    text, _ = lowered(method, phi, problems, shape)
+    method, phi, problems = problem_of("squeezenet", "fire4/concat", 64, "fast")
+    text, _ = lowered(method, phi, problems)
     assert 3 * 4 * 64**2 <= constants(text) < 3 * 4 * 64**2 + FEW
 
 
 @pytest.mark.usefixtures("_every_way")
 def test_nothing_is_brought_to_the_device_on_the_way():
-    method, phi, problems, shape = problem_of("squeezenet", "conv1", 32)
+    method, phi, problems = problem_of("squeezenet", "conv1", 32)
     phi, problems = devices.place(phi, problems)
-    states = inversion.batched_start(method, phi, problems, shape)
+    states = inversion.batched_start(method, phi, problems)
     states = inversion.advance(method, phi, problems, states, STEPS)  # compiled
     before = jax.config.jax_transfer_guard
     jax.config.update("jax_transfer_guard", "disallow")  # of all threads

@@ -365,7 +365,7 @@ def of_network(tmp_path_factory):
         patch.setitem(nets._FACTORIES, "tiny", lambda: TINY)
         patch.setitem(representations._FACTORIES, "tiny", layer_of("tiny"))
         # a descent takes long to compile; half of the noise will do for restarts
-        patch.setattr(inversion, "advance", lambda *a: dataclasses.replace(a[3], u=a[3].u / 2))
+        patch.setattr(inversion, "advance", lambda *a: dataclasses.replace(a[3], params=a[3].params / 2))
         sweep = {"weights": (str(folder / "weights.npz"), "random")}
         fields = {"representations": ("tiny",), "layers": ("relu1", "conv1+0.5*conv2")}
         run(configured(folder, sweep=sweep, **fields), folder / "out")

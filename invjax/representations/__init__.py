@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
 
 from invjax import named, nets
 from invjax.errors import UserError, first_line, suggestion
@@ -108,4 +112,6 @@ def get(name: str, **options: Any) -> Representation:
         raise UserError(f"{name} failed: {type(error).__name__}: {first_line(error)}") from error
     if not isinstance(made, Representation):
         raise UserError(f"{name} must return an invjax.Representation, got {type(made).__name__}")
-    return made
+    # a number is an array from here on: it has a shape
+    params = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf), made.params)
+    return dataclasses.replace(made, params=params)

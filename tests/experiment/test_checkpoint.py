@@ -31,24 +31,24 @@ def bits(result):
 def test_a_resumed_batch_ends_in_the_same_bits(tmp_path, batch):
     method, phi, problems = batch
     checkpoint = Checkpoint(tmp_path / "c")
-    for progress in inversion.solve(method, phi, problems, SHAPE, 6, every=2):
+    for progress in inversion.solve(method, phi, problems, 6, every=2):
         if progress.step == 4:
             checkpoint.save(Saved(progress, 1.5, FRAMES))
     expected = inversion.finish(method, phi, problems, progress)
-    structure = inversion.state_structure(method, SHAPE)
+    structure = inversion.state_structure(method)
     saved = checkpoint.load(structure)
     assert (saved.progress.step, saved.seconds) == (4, 1.5)
     np.testing.assert_array_equal(saved.frames, FRAMES)
-    *_, progress = inversion.solve(method, phi, problems, SHAPE, 6, every=2, resume=saved.progress)
+    *_, progress = inversion.solve(method, phi, problems, 6, every=2, resume=saved.progress)
     assert bits(inversion.finish(method, phi, problems, progress)) == bits(expected)
 
 
 def test_only_the_newest_is_kept_and_clear_removes_it(tmp_path, batch):
     method, phi, problems = batch
     checkpoint = Checkpoint(tmp_path / "c")
-    for progress in inversion.solve(method, phi, problems, SHAPE, 6, every=2):
+    for progress in inversion.solve(method, phi, problems, 6, every=2):
         checkpoint.save(Saved(progress, 0.0))
-    structure = inversion.state_structure(method, SHAPE)
+    structure = inversion.state_structure(method)
     assert checkpoint.load(structure).progress.step == 6
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["6"]
     checkpoint.clear()
@@ -58,16 +58,16 @@ def test_only_the_newest_is_kept_and_clear_removes_it(tmp_path, batch):
 def test_half_a_checkpoint_is_none(tmp_path, batch):
     method, phi, problems = batch
     checkpoint = Checkpoint(tmp_path / "c")
-    progress = next(inversion.solve(method, phi, problems, SHAPE, 6))
+    progress = next(inversion.solve(method, phi, problems, 6))
     checkpoint.save(Saved(progress, 0.0))
     (tmp_path / "c" / "0").rename(tmp_path / "c" / "0.orbax-checkpoint-tmp")
-    structure = inversion.state_structure(method, SHAPE)
+    structure = inversion.state_structure(method)
     assert checkpoint.load(structure) is None
 
 
 def test_a_full_disk_is_an_oserror_with_the_place(tmp_path, batch, monkeypatch):
     method, phi, problems = batch
-    progress = next(inversion.solve(method, phi, problems, SHAPE, 6))
+    progress = next(inversion.solve(method, phi, problems, 6))
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(progress.states))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=needed // 2))
     with pytest.raises(OSError, match="No space left") as caught:
@@ -80,7 +80,7 @@ def test_what_the_storage_library_raises_is_an_oserror(tmp_path, batch, monkeypa
         raise ValueError("RESOURCE_EXHAUSTED: of some kind\nand a page of details")
 
     method, phi, problems = batch
-    progress = next(inversion.solve(method, phi, problems, SHAPE, 6))
+    progress = next(inversion.solve(method, phi, problems, 6))
     monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
     with pytest.raises(OSError, match=r"checkpoint cannot be written: RESOURCE_EXHAUSTED: of some kind$"):
         Checkpoint(tmp_path / "c").save(Saved(progress, 0.0))

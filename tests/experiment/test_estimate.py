@@ -17,12 +17,12 @@ from invjax.weights import random
 
 
 def arguments(side=64, phi=None):
-    """(method, phi, problems, image_shape) of a square picture."""
+    """(method, phi, problems) of a square picture."""
     phi = phi or get("hogb")
     shape = (side, side, phi.input.channels)
     method, weights, _ = recipes.prepare(phi, shape, "paper")
     target = jax.numpy.ones(phi.feature_shape(shape))
-    return method, phi, inversion.batch_of(target, [jax.random.key(0)], weights), shape
+    return method, phi, inversion.batch_of(target, [jax.random.key(0)], weights)
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_is_unknown_where_the_device_tells_nothing(monkeypatch):
 
 
 def test_is_of_the_right_size():
-    method, phi, problems, shape = arguments(128)
-    states = inversion.advance(method, phi, problems, inversion.batched_start(method, phi, problems, shape), 2)
+    method, phi, problems = arguments(128)
+    states = inversion.advance(method, phi, problems, inversion.batched_start(method, phi, problems), 2)
     taken = []
     for _ in range(5):
         before = time.perf_counter()

@@ -124,11 +124,12 @@ def test_weights_restarts_and_pictures_of_one_layer_compile_once(config, tmp_pat
     traced, step = [], inversion.step
     monkeypatch.setattr(inversion, "step", lambda *arguments: traced.append(0) or step(*arguments))
     config.restarts, config.batch_size = 3, 3
+    config.options.cell = 7  # of no other test, so that nothing is compiled yet; so is the 5 below
     run(config, tmp_path / "single")
     once = len(traced)
     Image.fromarray(blobs(40, seed=7)).save(tmp_path / "other.png")
     config.images = (*config.images, str(tmp_path / "other.png"))
-    config.options.cell = 5  # of no other test, so that nothing is compiled yet
+    config.options.cell = 5
     config.sweep = {"lambda_tv": (0.5, 5.0, 50.0), "lambda_alpha": (1e8, 2e8)}
     run(config, tmp_path / "out")
     assert len(rows_of(tmp_path / "out")) == 36

@@ -111,7 +111,7 @@ def products_of_a_step(precision):
     phi = phi_of(precision)
     method, weights, _ = recipes.prepare(phi, IMAGES[0].shape, "paper")
     problem = inversion.Problem(jnp.ones(phi.feature_shape(IMAGES[0].shape)), jax.random.key(0), weights)
-    state = inversion.start(method, problem, IMAGES[0].shape)
+    state = inversion.start(method, problem)
     text = jax.jit(inversion.step, static_argnums=0).lower(method, phi, problem, state).as_text()
     found = []
     for line in re.findall(r"stablehlo\.(?:convolution|dot_general)(.*)", text):

@@ -218,10 +218,11 @@ def test_weights_are_no_constants_of_a_step(deep):
     method, lambdas, _ = recipes.prepare(deep, IMAGE.shape, "paper")
     target = {name: np.ones(shape, np.float32) for name, shape in deep.feature_shape(IMAGE.shape).items()}
     problems = inversion.batch_of(target, [jax.random.key(0)], lambdas)
-    states = inversion.batched_start(method, deep, problems, IMAGE.shape)
+    problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
+    state = jax.eval_shape(lambda problem: inversion.start(method, problem), problem)
     function, settings, numbers = inversion.stretch(method, 3)
-    program = devices.program(function, settings, deep, 1)
-    text = program.lower(numbers, deep, (problems,), (states,)).as_text()
+    program = devices.program(function, settings, 1)
+    text = program.lower(*devices.shapes(len(numbers), deep, 1, (problem,), (state,))).as_text()
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(deep.params["params"]))
     assert len(text) < 0.5 * weights  # a constant is printed with two digits a byte
 
@@ -238,7 +239,7 @@ def test_reconstructions_that_share_a_program_are_those_of_one_at_a_time(monkeyp
 
     def advanced(phi):
         placed = devices.place(phi, problems)
-        states = inversion.advance(method, *placed, inversion.batched_start(method, *placed, shape), 6)
+        states = inversion.advance(method, *placed, inversion.batched_start(method, *placed), 6)
         return devices.trimmed(states, 5)
 
     with devices.using(1):
@@ -248,8 +249,8 @@ def test_reconstructions_that_share_a_program_are_those_of_one_at_a_time(monkeyp
         as_accelerators(monkeypatch)
     with devices.using(devices.usable() if way == "groups of each core" else 1):
         together = advanced(dataclasses.replace(phi, together=3) if way == "in groups" else phi)  # three and two
-    assert np.abs(np.asarray(alone.u[0]) - np.asarray(alone.u[1])).max() > 0.01
-    np.testing.assert_allclose(together.u, alone.u, rtol=0, atol=1e-5 * np.abs(alone.u).max())
+    assert np.abs(alone.params[0] - alone.params[1]).max() > 0.01
+    np.testing.assert_allclose(together.params, alone.params, rtol=0, atol=1e-5 * np.abs(alone.params).max())
     np.testing.assert_allclose(together.best_value, alone.best_value, rtol=1e-4)
     assert together.step.tolist() == [6] * 5
 
