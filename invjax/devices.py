@@ -120,6 +120,8 @@ def place(phi: Any, *batches: Any) -> tuple[Any, ...]:
     missing = rounded(count(batches)) - count(batches)
     if missing:
         batches = jax.tree.map(lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * missing]), batches)
+    # arrays of NumPy's would be brought to the device in each call of each thread
+    phi = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, phi)
     if sequential() or devices == 1:
         return phi, *batches
     whole, cut = (NamedSharding(_mesh(devices), spec) for spec in (PartitionSpec(), PartitionSpec(AXIS)))
@@ -238,7 +240,8 @@ def shapes(
     group = _group(size, together) if sequential() else rounded(size)
 
     def shape(leaf: Any, lead: tuple[int, ...], sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((*lead, *leaf.shape), leaf.dtype, sharding=sharding if devices > 1 else None)
+        found = _shape(leaf)
+        return found.update(shape=(*lead, *leaf.shape), sharding=sharding if devices > 1 else None)
 
     shared = jax.tree.map(lambda leaf: shape(leaf, (), whole), ((np.int32(0),) * numbers, phi))
     lead = () if group is None else (group,)
@@ -252,10 +255,9 @@ def executable(function: Any, *arguments: Any) -> jax.stages.Compiled:
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
-    sharding = getattr(leaf, "sharding", None)
-    return jax.ShapeDtypeStruct(
-        leaf.shape, leaf.dtype, sharding=sharding if isinstance(sharding, NamedSharding) else None
-    )
+    sharding, weak = getattr(leaf, "sharding", None), getattr(leaf, "weak_type", False)
+    sharding = sharding if isinstance(sharding, NamedSharding) else None
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding, weak_type=weak)
 
 
 @functools.cache

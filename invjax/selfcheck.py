@@ -50,7 +50,7 @@ def _at_once() -> Answer:
     at_once = _rounds(kernel, pictures)
     alone = np.concatenate([_rounds(kernel, pictures[i : i + 1]) for i in range(count)])
     off = float(np.abs(at_once - alone).max())
-    question = f"{count} loops of {ROUNDS} convolutions at once, by {devices.usable()} devices, against each alone"
+    question = f"{count} loops of {ROUNDS} convolutions at once, on {devices.CORES} cores, against each alone"
     bound = 0.0 if devices.sequential() else CLOSE * float(np.abs(alone).max())
     return Answer(question, "the same bits" if off == 0 else f"off by up to {off:.2g}", off <= bound)
 

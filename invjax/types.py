@@ -67,7 +67,8 @@ class InputSpec:
             raise UserError(f"{name} reads float32 pixels minus the mean, got {image.dtype}: {advice}")
         if isinstance(image, jax.core.Tracer) or not any(self.mean):
             return
-        low, high = float(np.min(image)), float(np.max(image))
+        values = np.asarray(image)  # a jax.Array's own methods are traced where something else is
+        low, high = float(values.min()), float(values.max())
         if 0 <= low < high <= 1:
             raise UserError(f"{name} reads pixels 0..255 minus the mean, got values of {low:g}..{high:g}: {advice}")
         if 0 <= low < high and high > 255 - min(self.mean):

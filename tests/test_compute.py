@@ -66,9 +66,11 @@ def test_of_accelerators_none_is_spared(pretend, monkeypatch):
 
 def test_cores_share_one_copy_of_the_weights(monkeypatch):
     monkeypatch.setattr(devices, "sequential", lambda: True)
-    weights, batch = {"kernel": np.ones((3, 4), np.float32)}, np.eye(3, dtype=np.float32)
+    weights, batch = {"kernel": jnp.ones((3, 4))}, np.eye(3, dtype=np.float32)
     placed, cut = devices.place(weights, batch)
-    assert placed is weights and cut is batch
+    assert placed["kernel"] is weights["kernel"] and cut is batch
+    placed, _ = devices.place({"kernel": np.ones((3, 4), np.float32)}, batch)  # brought there once
+    assert isinstance(placed["kernel"], jax.Array)
 
 
 def product(number, weights, row):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from invjax import named, nets
 from invjax.errors import UserError, first_line, suggestion
@@ -113,5 +114,5 @@ def get(name: str, **options: Any) -> Representation:
     if not isinstance(made, Representation):
         raise UserError(f"{name} must return an invjax.Representation, got {type(made).__name__}")
     # a number is an array from here on: it has a shape
-    params = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf), made.params)
+    params = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(np.asarray(leaf)), made.params)
     return dataclasses.replace(made, params=params)
