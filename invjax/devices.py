@@ -34,22 +34,19 @@ AXIS = "batch"
 NO_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
 
-def use_all_cores() -> bool:
+def use_all_cores() -> None:
     """Has XLA start one thread more than there are cores, so that as many reconstructions as cores may share them.
 
-    What `invjax` does on the command line; in Python, call it before anything that JAX computes. Without it one
-    reconstruction less is computed at a time than there are cores, on two cores one, by both as far as XLA can.
-
-    Returns:
-        Whether it is so now: not where JAX was started before, or the user has said how many CPU devices there are
-        (`jax_num_cpu_devices`, `XLA_FLAGS=--xla_force_host_platform_device_count`).
+    What `invjax` does on the command line; in Python, call it before anything that JAX computes. It starts nothing
+    itself, and changes nothing where JAX was started before or the user has said how many CPU devices there are
+    (`jax_num_cpu_devices`, `XLA_FLAGS=--xla_force_host_platform_device_count`). Without it one reconstruction less is
+    computed at a time than there are cores, on two cores one, by both as far as XLA can; `usable` tells.
     """
     config: Any = jax.config  # whose options have no types
     chosen = config.jax_num_cpu_devices != -1 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if CORES > 1 and not chosen:
         with contextlib.suppress(RuntimeError):  # JAX was started before
             config.update("jax_num_cpu_devices", CORES + 1)
-    return not sequential() or usable() == CORES
 
 
 def sequential() -> bool:
@@ -137,7 +134,8 @@ def _mesh(devices: int) -> Mesh:
     return Mesh(np.array(jax.local_devices()[:devices]), (AXIS,))
 
 
-_turn = threading.Lock()
+# reentrant: what Φ or a loss of the user's calls back may invert something itself
+_turn = threading.RLock()
 
 
 def compute(

@@ -262,14 +262,14 @@ def finish(method: Method, phi: Representation, problems: Problem, progress: Pro
     failures = failures + undone
     hopeless = (failures > MAX_FAILURES) | ~np.isfinite(errors)
     status = np.where(failures > 0, "recovered", "ok")
-    status = np.where(_unmoved(progress.history, size), "stuck", status)
+    status = np.where(_unmoved(progress.history, size) & (errors > 0), "stuck", status)
     return Inversion(images, errors, np.where(hopeless, "diverged", status), progress.history)
 
 
 def _unmoved(history: dict[str, np.ndarray], size: int) -> np.ndarray:
-    """Whose feature has not changed in the last bit since the start, though it is not the target, bool [size]."""
+    """Whose loss has not changed in the last bit since the start, bool [size]."""
     data = history.get("data", np.zeros((size, 1)))
-    return (data.shape[1] > 1) & (data[:, 0] > 0) & (data == data[:, :1]).all(axis=1)
+    return (data.shape[1] > 1) & (data == data[:, :1]).all(axis=1)
 
 
 def pictures(method: Method, phi: Representation, progress: Progress) -> np.ndarray:
@@ -388,7 +388,7 @@ def invert(
     keys = [restart_key(random_key(key), restart) for restart in range(restarts)]
     problems = batch_of(target, keys, weights)
     if start is not None:
-        problems = dataclasses.replace(problems, start=_starts(start, method, keys, image_shape))
+        problems = dataclasses.replace(problems, start=_starts(start, phi, method, keys, image_shape))
     size = batch_size or memory.batch_size(method, phi, problems, restarts, min(every, steps)).size
     batches = split(problems, size)
     return concatenate([part for batch in batches for part in _solved(method, phi, batch, steps, every)])
@@ -406,18 +406,21 @@ def _solved(method: Method, phi: Representation, problems: Problem, steps: int, 
     return [part for half in halves for part in _solved(method, phi, half, steps, every)]
 
 
-def _starts(start: Any, method: Method, keys: Sequence[Array], image_shape: tuple[int, int, int]) -> Array:
+def _starts(
+    start: Any, phi: Representation, method: Method, keys: Sequence[Array], image_shape: tuple[int, int, int]
+) -> Array:
     """The pictures to start from, one for each key, float32 [restarts, H, W, C]."""
     if method.parameterization.encode is None:
         raise UserError("this parameterization cannot start from a picture: leave out start, or take pixels or fourier")
     if callable(start):
         start = np.stack([np.asarray(start(key, image_shape)) for key in keys])
-    pictures, shape = np.asarray(start, np.float32), (len(keys), *image_shape)
+    pictures, shape = np.asarray(start), (len(keys), *image_shape)
     if pictures.shape not in (shape, shape[1:]):
         raise UserError(f"start must be a picture {list(image_shape)} or {list(shape)}, got {list(pictures.shape)}")
+    phi.input.check_values(pictures, "start")
     if not np.isfinite(pictures).all():
         raise UserError("start has values that are not finite")
-    return jnp.broadcast_to(jnp.asarray(pictures), shape)
+    return jnp.broadcast_to(jnp.asarray(pictures, jnp.float32), shape)
 
 
 def random_key(key: Array | int) -> Array:
@@ -426,11 +429,13 @@ def random_key(key: Array | int) -> Array:
     Raises:
         UserError: it is neither.
     """
-    if isinstance(key, int | np.integer) and not isinstance(key, bool):
-        return jax.random.key(int(key) % 2**32)
-    if isinstance(key, jax.Array) and (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32):
-        return key
-    raise UserError(f"key must be a whole number or of jax.random.key, got {key!r}")
+    if isinstance(key, int | np.integer) and not isinstance(key, bool) and 0 <= key < 2**32:
+        return jax.random.key(int(key))
+    if isinstance(key, jax.Array):
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
+        if typed or (key.dtype == jnp.uint32 and key.shape == (2,)):  # of jax.random.PRNGKey
+            return key
+    raise UserError(f"key must be a whole number from 0 to 2³²−1, or one key of jax.random.key, got {key!r}")
 
 
 def restart_key(key: Array, restart: int) -> Array:

@@ -95,6 +95,7 @@ OPTIMIZERS: dict[str, Callable[[Rate, Shape], optax.GradientTransformation]] = {
     "lbfgs_linesearch": lambda rate, shape: optax.lbfgs(None, memory_size=10),
 }
 IN_GREY_LEVELS = ("adam", "sobolev_adam")
+OF_PIXELS = ("sobolev_adam",)  # which look at a gradient as at a picture
 # The paper's where it says one; else rates that did well on HOG.
 DEFAULT_RATES = {
     "momentum": 0.004,
@@ -148,6 +149,8 @@ def of_optax(chosen: Optimizer) -> optax.GradientTransformation:
     if hasattr(chosen, "init") and hasattr(chosen, "update"):
         return chosen
     name, options = chosen if isinstance(chosen, tuple) and len(chosen) == 2 else (chosen, {})
+    if not isinstance(options, Mapping):
+        raise UserError(f"the options of optax.{name} must be a dict, got {options!r}")
     if not isinstance(name, str) or not callable(getattr(optax, name, None)):
         raise UserError(f"unknown optimizer {name!r}. Valid: {', '.join(OPTIMIZERS)}, or an optimiser of optax's")
     return _of_optax(name, tuple(sorted(options.items())))

@@ -69,6 +69,9 @@ def get(name: str, phi: Representation) -> Recipe:
     return PAPER_CNN if phi.layer else PAPER
 
 
+RESERVED = ("data", "total", "step")  # names in a history that are no regularizers
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
     """How to minimise what: static, hashable, one compilation each.
@@ -151,13 +154,17 @@ def prepare(
         "tv": (phi.lambda_tv if lambda_tv is None else lambda_tv, total_variation(beta)),
         "range": (lambda_range, _pixel_range(phi.input, scale)) if lambda_range else None,
     }
-    weights, chosen = _weighed(terms | dict(regularizers or {}))
+    weights, chosen = _weighed(terms, regularizers or {})
     kind = losses.get(loss) if isinstance(loss, str) else loss
+    for name, function in (("loss", kind), ("augment", augment)):
+        if function is not None and not callable(function):
+            raise UserError(f"{name} must be a function, got {function!r}")
+    params = _parameterization(parameterization, image_shape)
     return (
         Method(
             Objective(scale, losses.of_parts(kind, phi.parts), chosen),
-            _parameterization(parameterization, image_shape),
-            _optimizer(optimizer, recipe, steps, image_shape, parameterization),
+            params,
+            _optimizer(optimizer, recipe, steps, image_shape, params),
             augment,
             *_surrogate(recipe, phi, steps),
         ),
@@ -167,14 +174,19 @@ def prepare(
 
 
 def _weighed(
-    terms: Mapping[str, tuple[float, Regularizer] | None],
+    terms: Mapping[str, tuple[float, Regularizer] | None], changes: Mapping[str, tuple[float, Regularizer] | None]
 ) -> tuple[dict[str, float], tuple[tuple[str, Regularizer], ...]]:
-    """The weights and the functions of the terms that are there, by name."""
-    there = {name: term for name, term in terms.items() if term is not None}
+    """The weights and the functions of the terms that are there after the user's changes, by name."""
+    for name, change in changes.items():
+        if name in RESERVED:
+            raise UserError(f"regularizers['{name}']: the history has that name already; choose another one")
+        if change is None and name not in terms:
+            raise UserError(f"regularizers['{name}']: there is none to take away. Valid: {', '.join(terms)}")
+    there = {name: term for name, term in (dict(terms) | dict(changes)).items() if term is not None}
     for name, term in there.items():
         if not (isinstance(term, tuple) and len(term) == 2 and callable(term[1])):
             raise UserError(f"regularizers['{name}'] must be (weight, function of u) or None, got {term!r}")
-        if not 0 <= term[0] < math.inf:
+        if not isinstance(term[0], int | float) or not 0 <= term[0] < math.inf:
             raise UserError(f"lambda_{name} must be at least 0 and finite, got {term[0]}")
     weights = {name: weight for name, (weight, _) in there.items()}
     return weights, tuple((name, function) for name, (_, function) in there.items())
@@ -183,6 +195,8 @@ def _weighed(
 def _parameterization(chosen: str | Parameterization | None, image_shape: tuple[int, int, int]) -> Parameterization:
     if isinstance(chosen, Parameterization):
         return chosen
+    if not isinstance(chosen, str | None):
+        raise UserError(f"parameterization must be a name, or of invjax.parameterizations, got {chosen!r}")
     return parameterizations.get(chosen or "pixels", image_shape)
 
 
@@ -191,13 +205,12 @@ def _optimizer(
     recipe: Recipe,
     steps: int,
     image_shape: tuple[int, int, int],
-    parameterization: str | Parameterization | None,
+    parameterization: Parameterization,
 ) -> optax.GradientTransformation:
+    if chosen in (None, *optimizers.OF_PIXELS) and parameterization != parameterizations.pixels(image_shape):
+        name = chosen or f"the recipe {recipe.name}"
+        raise UserError(f"{name} is for pixels: give an optimizer for other params, such as optax.adam(0.003)")
     if chosen is None:
-        if parameterization not in (None, "pixels"):
-            raise UserError(
-                f"the recipe {recipe.name} is for pixels: give an optimizer for other params, such as optax.adam(0.05)"
-            )
         return optimizers.get(recipe.optimizer, recipe.rate, recipe.schedule, steps, image_shape)
     if isinstance(chosen, str) and chosen in optimizers.OPTIMIZERS:
         return optimizers.get(chosen, optimizers.DEFAULT_RATES[chosen], recipe.schedule, steps, image_shape)

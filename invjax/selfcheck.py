@@ -1,4 +1,4 @@
-"""Whether this machine computes right: `invjax check`, two seconds.
+"""Whether this machine computes right: `invjax check`, some seconds, most of which XLA compiles.
 
 XLA has computed wrong numbers on CPUs without a word (docs/performance.md), so it is asked two questions: whether
 descents that run at once are those that run alone, and whether a program reports the error of the picture it returns.

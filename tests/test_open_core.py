@@ -65,7 +65,8 @@ def test_an_optimiser_of_optaxs_by_name_and_options():
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["adamm", "apply_updates", ("adam", {"learning": 1}), ("sigmoid_binary_cross_entropy", {}), 3]
+    "optimizer",
+    ["adamm", "apply_updates", ("adam", {"learning": 1}), ("adam", None), ("sigmoid_binary_cross_entropy", {}), 3],
 )
 def test_what_is_no_optimiser_is_refused(optimizer):
     with pytest.raises(UserError):
@@ -97,7 +98,19 @@ def test_regularizers_are_added_replaced_and_taken_away():
     np.testing.assert_allclose(out.history["total"], terms, rtol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"tv": 3}, {"mine": (1.0, "tv")}, {"mine": (-1.0, jnp.sum)}, {"mine": jnp.sum}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tv": 3},
+        {"mine": (1.0, "tv")},
+        {"mine": (-1.0, jnp.sum)},
+        {"mine": ("x", jnp.sum)},
+        {"mine": jnp.sum},
+        {"data": (1.0, jnp.sum)},
+        {"total": (1.0, jnp.sum)},
+        {"TV": None},
+    ],
+)
 def test_what_is_no_regularizer_is_refused(wrong):
     with pytest.raises(UserError):
         found(regularizers=wrong)
@@ -119,7 +132,9 @@ def test_restarts_begin_where_they_are_told():
     np.testing.assert_allclose(out.history["data"][:, 0], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("start", [np.zeros((3, 3, 1)), np.zeros((4, *SHAPE)), np.full(SHAPE, np.nan)])
+@pytest.mark.parametrize(
+    "start", [np.zeros((3, 3, 1)), np.zeros((4, *SHAPE)), np.full(SHAPE, np.nan), np.full(SHAPE, 9, np.uint8), "x"]
+)
 def test_a_start_that_is_none_is_refused(start):
     with pytest.raises(UserError):
         found(start=start, restarts=2)
@@ -147,8 +162,17 @@ def test_a_start_in_another_parameterisation_is_exact_or_refused():
     np.testing.assert_allclose(out.images[0], PICTURE, atol=1e-3)
     with pytest.raises(UserError):
         found(start=PICTURE, **(fourier | {"parameterization": "phase"}))
+    for optimizer in (None, "sobolev_adam"):  # the preconditioner is for pixels
+        with pytest.raises(UserError):
+            found(parameterization="fourier", optimizer=optimizer)
+    same = parameterizations.pixels(SHAPE)
+    np.testing.assert_array_equal(found(parameterization=same).images, found().images)
+
+
+@pytest.mark.parametrize("wrong", [{"augment": 3}, {"loss": 3}, {"loss": "l3"}, {"parameterization": 3}])
+def test_what_is_no_function_is_refused(wrong):
     with pytest.raises(UserError):
-        found(parameterization="fourier")  # the recipe's preconditioner is for pixels
+        found(**wrong)
 
 
 def test_augmentations_are_new_in_every_step_and_seen_by_phi_only():
@@ -171,13 +195,15 @@ def test_a_unit_that_is_off_is_told():
     dark = -50 * np.ones(SHAPE, np.float32)
     out = found(phi=UNIT, target=np.ones(1, np.float32), start=dark, steps=8, recipe="paper")
     assert out.status.tolist() == ["stuck"]
+    unit = {"loss": "inner_product", "steps": 8, "recipe": "paper"}
+    assert found(phi=UNIT, target=np.ones(1, np.float32), start=dark, **unit).status.tolist() == ["stuck"]
     lit = found(phi=UNIT, target=np.ones(1, np.float32), start=-dark, steps=8, recipe="paper")
     assert lit.status.tolist() != ["stuck"]
 
 
 def test_keys_are_seeds_or_keys():
     np.testing.assert_array_equal(found(key=3).images, found(key=jax.random.key(3)).images)
-    for wrong in (1.5, "0", None, True, np.zeros(2)):
+    for wrong in (1.5, "0", None, True, np.zeros(2), -1, 2**32, jax.random.split(jax.random.key(0)), jnp.uint32(3)):
         with pytest.raises(UserError):
             found(key=wrong)
 

@@ -69,8 +69,8 @@ def ratios(times: dict[str, np.ndarray]) -> dict[str, float]:
 def device(count: int = 1) -> str:
     """What computes, in words."""
     kind = jax.devices()[0].device_kind
-    if jax.default_backend() == "cpu" and jax.local_device_count() == 1:
-        return f"{kind}, {devices.CORES} cores"
+    if devices.sequential():
+        return f"{kind}, {devices.CORES if count == 1 else count} cores"
     return f"{count} × {kind}"
 
 
