@@ -123,7 +123,7 @@ def _fit(plane: pillow.Image, sides: tuple[int, int], name: str) -> pillow.Image
             f"{name}: {width}×{height} pixels are too few to be shown at {high if high == wide else f'{wide}×{high}'}: "
             f"take a larger picture, or a size of at most {at_most}"
         )
-    across, down = wide * shrink, high * shrink
+    across, down = min(wide * shrink, width), min(high * shrink, height)  # products may round up
     left, top = (width - across) / 2, (height - down) / 2
     scaled = plane.resize((wide, high), pillow.Resampling.BILINEAR, box=(left, top, left + across, top + down))
     # what is flat stays flat: HOG would make a picture of rounding errors

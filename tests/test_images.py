@@ -348,3 +348,41 @@ def test_a_failure_leaves_the_older_picture(path, monkeypatch):
 def test_the_bundled_photograph():
     image = load_image(images.astronaut(), GREY, size=64)
     assert image.shape == (64, 64, 1) and image.std() > 20
+
+
+def test_a_part_is_never_larger_than_the_picture():
+    """227 · (w / 227) may be more than w."""
+    for width in range(30, 600):
+        assert load_image(np.zeros((3 * width, width), np.uint8), GREY, 227).shape == (227, 227, 1)
+
+
+@pytest.mark.parametrize("size", [(30, 50), (50, 30), (20, 20), (40, 80)])
+def test_sides_are_height_and_width(size):
+    """A ramp along each axis stays one: the middle, at the scale at which it covers both sides."""
+    rows, columns = np.mgrid[:60, :80].astype(np.float32)
+    shrink = min(60 / size[0], 80 / size[1])
+    for ramp, axis in ((rows, 0), (columns, 1)):
+        found = load_image(ramp, GREY, size)[..., 0] + GREY.mean[0]
+        assert found.shape == size
+        inner = found[2:-2, 2:-2]
+        np.testing.assert_allclose(np.diff(inner, axis=axis).mean(), shrink, atol=0.02)
+        np.testing.assert_allclose(np.diff(inner, axis=1 - axis), 0, atol=0.02)
+        np.testing.assert_allclose(inner.mean(), ramp.mean(), atol=0.02)
+
+
+def test_arrays_and_pillows_pictures_are_pictures():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    expected = pixels.astype(np.float32) - np.asarray(COLOUR.mean, np.float32)
+    for picture in (pixels, pixels.astype(np.float64), pillow.fromarray(pixels)):
+        np.testing.assert_allclose(load_image(picture, COLOUR), expected, atol=1e-4)
+    wrong = (pixels / 255, pixels - 128.0, pixels.astype(int), pixels[..., :2], np.full((4, 4), np.nan), pixels[None])
+    for picture in wrong:
+        with pytest.raises(UserError):
+            load_image(picture, COLOUR)
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 8, 1), (8, 8), (8, 8, 2), (8, 8, 4), (8, 8, 5)])
+def test_what_is_no_picture_is_not_saved(tmp_path, shape):
+    with pytest.raises(UserError):
+        save_image(tmp_path / "out.png", np.zeros(shape), COLOUR)
+    assert not list(tmp_path.iterdir())
