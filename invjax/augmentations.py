@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import jax.scipy.ndimage
 from jax import lax
 
-from invjax.errors import UserError, suggestion
+from invjax.errors import UserError, check_options, suggestion
 from invjax.types import Array, Image
 
 Augmentation: TypeAlias = Callable[[Array, Image], Image]  # (key, u) → u
@@ -204,9 +204,7 @@ def get(name: str, **options: Any) -> Augmentation:
         raise UserError(f"unknown augmentation '{name}'. {suggestion(name, list(AUGMENTATIONS))}")
     make = AUGMENTATIONS[name]
     valid = list(inspect.signature(make).parameters)
-    for option in options:
-        if option not in valid:
-            raise UserError(f"{name} has no option '{option}'. Valid: {', '.join(valid)}")
+    check_options(name, options, valid)
     for option in valid:
         if option not in options:
             raise UserError(f"{name} needs the option '{option}'. It takes: {', '.join(valid)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -22,6 +22,15 @@ def suggestion(name: str, valid: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, valid, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
     return f"{hint}Valid: {', '.join(valid)}"
+
+
+def check_options(what: str, options: Iterable[str], valid: Iterable[str]) -> None:
+    """Raises UserError for an option that `what` does not have, with those that it has."""
+    names = list(valid)
+    known = f"Valid: {', '.join(names)}" if names else "It has none"
+    for option in options:
+        if option not in names:
+            raise UserError(f"{what} has no option '{option}'. {known}")
 
 
 def one_line(message: object) -> str:

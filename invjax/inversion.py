@@ -143,17 +143,17 @@ def _start(method: Method, _: Representation, problem: Problem) -> State:
 
 def advance(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
     """`steps` steps of a batch, without leaving the device; the old states' memory is used again."""
-    function, settings, numbers = stretch(method, steps)
-    return devices.compute(function, settings, phi, problems, numbers=numbers, spent=(states,), together=phi.together)
+    settings, numbers = stretch(method, steps)
+    return devices.compute(steps_of, settings, phi, problems, numbers=numbers, spent=(states,), together=phi.together)
 
 
-def stretch(method: Method, steps: int) -> tuple[Callable[..., State], tuple[Any, ...], tuple[int, ...]]:
-    """The function that takes `steps` steps, its settings, and its numbers, for `devices.compute`.
+def stretch(method: Method, steps: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """What `steps_of` is told of a method and `steps` steps, for `devices.compute`: settings, and numbers.
 
     A CPU has one program for all numbers of steps, and thereby the same bits however a descent is cut; an accelerator
     has one for this number, and need not ask the host to go on.
     """
-    return (steps_of, (method,), (steps,)) if devices.sequential() else (steps_of, (method, steps), ())
+    return ((method,), (steps,)) if devices.sequential() else ((method, steps), ())
 
 
 def steps_of(method: Method, steps: int | Array, phi: Representation, problem: Problem, state: State) -> State:

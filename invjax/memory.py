@@ -84,8 +84,8 @@ def _need(
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
     state = jax.eval_shape(lambda problem: inversion.start(method, problem), problem)
     try:
-        function, settings, numbers = inversion.stretch(method, every)
-        program = devices.program(function, settings, size, phi.together)
+        settings, numbers = inversion.stretch(method, every)
+        program = devices.program(inversion.steps_of, settings, size, phi.together)
         shapes = devices.shapes(len(numbers), phi, size, (problem,), (state,), phi.together)
         compiled = devices.executable(program, *shapes)
     except jax.errors.JaxRuntimeError as error:

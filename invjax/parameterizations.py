@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from invjax.errors import UserError, suggestion
+from invjax.errors import UserError, check_options, suggestion
 from invjax.types import Array, Image, Params
 
 Shape: TypeAlias = tuple[int, int, int]
@@ -382,9 +382,6 @@ def get(name: str, image_shape: Sequence[int], **options: Any) -> Parameterizati
     if name not in PARAMETERIZATIONS:
         raise UserError(f"unknown parameterization '{name}'. {suggestion(name, list(PARAMETERIZATIONS))}")
     make = PARAMETERIZATIONS[name]
-    valid = inspect.signature(make).parameters.keys() - {"image_shape"}
-    for option in options:
-        if option not in valid:
-            named = f"Valid: {', '.join(sorted(valid))}" if valid else "It has none"
-            raise UserError(f"the parameterization '{name}' has no option '{option}'. {named}")
+    valid = sorted(inspect.signature(make).parameters.keys() - {"image_shape"})
+    check_options(f"the parameterization '{name}'", options, valid)
     return make(image_shape, **options)

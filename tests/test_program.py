@@ -39,8 +39,8 @@ def lowered(method, phi, problems):
     """The text of the program that `inversion.advance` runs, and how many arrays a state has."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
     state = jax.eval_shape(lambda problem: inversion.start(method, problem), one)
-    function, settings, numbers = inversion.stretch(method, STEPS)
-    program = devices.program(function, settings, BATCH, phi.together)
+    settings, numbers = inversion.stretch(method, STEPS)
+    program = devices.program(inversion.steps_of, settings, BATCH, phi.together)
     arguments = devices.shapes(len(numbers), phi, BATCH, (one,), (state,), phi.together)
     return program.lower(*arguments).as_text(), len(jax.tree.leaves(state))
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from invjax import named, nets
-from invjax.errors import UserError, first_line, suggestion
+from invjax.errors import UserError, check_options, first_line, suggestion
 from invjax.representations.compose import concat, flatten, mask
 from invjax.representations.custom import from_function
 from invjax.representations.dsift import dsift
@@ -99,10 +99,7 @@ def get(name: str, **options: Any) -> Representation:
         UserError: unknown name, unknown option, or a value out of range.
     """
     make = factory(name)
-    valid = inspect.signature(make).parameters
-    for option in options:
-        if option not in valid:
-            raise UserError(f"{name} has no option '{option}'. Valid: {', '.join(valid)}")
+    check_options(name, options, inspect.signature(make).parameters)
     try:
         made = make(**options)
     except UserError:

@@ -220,8 +220,8 @@ def test_weights_are_no_constants_of_a_step(deep):
     problems = inversion.batch_of(target, [jax.random.key(0)], lambdas)
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
     state = jax.eval_shape(lambda problem: inversion.start(method, problem), problem)
-    function, settings, numbers = inversion.stretch(method, 3)
-    program = devices.program(function, settings, 1)
+    settings, numbers = inversion.stretch(method, 3)
+    program = devices.program(inversion.steps_of, settings, 1)
     text = program.lower(*devices.shapes(len(numbers), deep, 1, (problem,), (state,))).as_text()
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(deep.params["params"]))
     assert len(text) < 0.5 * weights  # a constant is printed with two digits a byte
