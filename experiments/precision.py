@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from invjax import images, inversion, losses, nets
+from invjax import images, inversion, losses, networks
 from invjax.experiment.sources import find_pictures
-from invjax.nets import ops
+from invjax.networks import ops
 from invjax.representations.networks import network
 from invjax.types import Array, Representation
 
@@ -65,7 +65,7 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
         files = find_pictures((options.images,))[: options.pictures]
         pictures = [images.load_image(file.path, exact.input, size=exact.input.size) for file in files]
         for recipe in options.recipes:
-            for precision in nets.PRECISIONS:
+            for precision in networks.PRECISIONS:
                 jax.clear_caches()  # what was compiled with other products
                 with emulated(precision):
                     phi = network(options.network, layer, options.weights, precision=precision)

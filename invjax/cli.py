@@ -243,9 +243,9 @@ def _study(options: argparse.Namespace) -> None:
 
 
 def _representations(options: argparse.Namespace) -> None:
-    from invjax import nets, representations
+    from invjax import networks, representations
 
-    if options.name in nets.names():
+    if options.name in networks.names():
         _describe(options.name)
         return
     if options.name:
@@ -262,12 +262,12 @@ def _describe(name: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from invjax import nets
+    from invjax import networks
     from invjax.representations.networks import suitable_lambda_tv
 
-    network = nets.get(name)
+    network = networks.get(name)
     weights = sum(math.prod(shape) for layer in network.parameter_shapes().values() for shape in layer.values())
-    print(f"{inspect.getdoc(nets.factory(name))}\n{weights:,} weights; pictures of {network.input.size} pixels\n")
+    print(f"{inspect.getdoc(networks.factory(name))}\n{weights:,} weights; pictures of {network.input.size} pixels\n")
     table = Table("layer", "feature", "sees, px", "stride", "λ_TV", box=None, header_style="", pad_edge=False)
     for layer, (field, stride) in network.until(*network.names()).reach().items():
         shape = "×".join(map(str, network.shapes()[layer]))
@@ -297,9 +297,9 @@ def _fetch_weights(options: argparse.Namespace) -> None:
 
 
 def _import_weights(options: argparse.Namespace) -> None:
-    from invjax import nets, weights
+    from invjax import networks, weights
 
-    print(weights.import_file(options.file, nets.get(options.network), options.name, options.colours))
+    print(weights.import_file(options.file, networks.get(options.network), options.name, options.colours))
 
 
 def _add_hoggles(parser: argparse.ArgumentParser) -> None:

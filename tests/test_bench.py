@@ -15,8 +15,8 @@ from invjax import UserError, cli, devices, recipes, representations
 from invjax.bench import attainable, command, measure, peers, plot, show, steps, suites
 from invjax.bench.rows import OURS, Row, geometric_means, summary
 from invjax.bench.timing import Others, Side, seconds
-from invjax.nets.layers import Concat, Conv, Dense, Dropout, GlobalAverage, LocalResponse, MaxPool, Relu
-from invjax.nets.network import Network, chain
+from invjax.networks.layers import Concat, Conv, Dense, Dropout, GlobalAverage, LocalResponse, MaxPool, Relu
+from invjax.networks.network import Network, chain
 from invjax.representations.networks import build, network
 from invjax.types import InputSpec
 from invjax.weights import random

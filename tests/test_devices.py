@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from invjax import InputSpec, devices, inversion, recipes, representations
-from invjax.nets import Network
-from invjax.nets.layers import Conv, Dense, LocalResponse, Relu
-from invjax.nets.network import chain
+from invjax.networks import Network
+from invjax.networks.layers import Conv, Dense, LocalResponse, Relu
+from invjax.networks.network import chain
 from invjax.representations.networks import build
 
 from .conftest import blobs

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invjax import UserError, cli, images, inversion, nets, representations, study
+from invjax import UserError, cli, images, inversion, networks, representations, study
 from invjax.errors import Incomplete
 from invjax.experiment import config as configs
 from invjax.experiment import plan
 from invjax.experiment import run as runner
 from invjax.experiment.run import run
-from invjax.nets.layers import Conv, Dense, MaxPool, Relu
-from invjax.nets.network import Network, chain
+from invjax.networks.layers import Conv, Dense, MaxPool, Relu
+from invjax.networks.network import Network, chain
 from invjax.representations.networks import layer_of
 from invjax.study import bench, scope
 from invjax.study import tables as study_tables
@@ -362,7 +362,7 @@ def of_network(tmp_path_factory):
     arrays = {f"{layer}/{kind}": array for layer, both in weights.items() for kind, array in both.items()}
     np.savez(folder / "weights.npz", **arrays)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(nets._FACTORIES, "tiny", lambda: TINY)
+        patch.setitem(networks._FACTORIES, "tiny", lambda: TINY)
         patch.setitem(representations._FACTORIES, "tiny", layer_of("tiny"))
         # a descent takes long to compile; half of the noise will do for restarts
         patch.setattr(inversion, "advance", lambda *a: dataclasses.replace(a[3], params=a[3].params / 2))
@@ -419,7 +419,7 @@ def test_classes_are_those_of_the_network_and_random_weights_have_none(of_networ
     [("caffenet", 227, "fc8"), ("caffenet", 300, "pool5"), ("caffenet", 40, "relu5"), ("squeezenet", 35, "pool_final")],
 )
 def test_layers_that_a_picture_does_not_have_are_left_out(name, side, last):
-    network = nets.get(name)
+    network = networks.get(name)
     assert [layer for layer in network.names() if scope._sees(network.until(layer), (side, side, 3))][-1] == last
 
 

@@ -13,11 +13,11 @@ Expected for SqueezeNet: docs/reproduction.md. The paper states for CaffeNet's f
 
 from ml_collections import ConfigDict
 
-from invjax import nets
+from invjax import networks
 from invjax.configs.paper import start
 
 LAYERS = {
-    "caffenet": nets.get("caffenet").names(),
+    "caffenet": networks.get("caffenet").names(),
     "squeezenet": (
         *("conv1", "relu_conv1", "pool1", "fire2/concat", "fire3/concat", "fire4/concat", "pool4"),
         *("fire5/concat", "fire6/concat", "fire7/concat", "fire8/concat", "pool8", "fire9/concat"),

@@ -14,8 +14,8 @@ import numpy as np
 from jax import lax
 
 from invjax.bench.timing import Side
-from invjax.nets import PRECISIONS
-from invjax.nets.ops import LAYOUT
+from invjax.networks import PRECISIONS
+from invjax.networks.ops import LAYOUT
 
 CONVOLUTION, PRODUCT, COPY = "convolution", "product", "copy"
 
@@ -49,7 +49,7 @@ def sides(kinds: tuple[str, ...], precision: str, torch_device: str = "") -> dic
 
     Args:
         kinds: of CONVOLUTION, PRODUCT and COPY.
-        precision: of products, a name of `nets.PRECISIONS`.
+        precision: of products, a name of `networks.PRECISIONS`.
         torch_device: where PyTorch computes; none: it is not there.
     """
     found = {f"{kind} XLA": _jax(kind, precision) for kind in kinds}

@@ -100,16 +100,16 @@ def check(options: argparse.Namespace) -> None:
         raise UserError(f"bench: --fraction must be above 0 and at most 1, got {options.fraction:g}")
     if options.plot and options.plot.suffix not in (".png", ".pdf"):
         raise UserError(f"bench: --plot must end in .png or .pdf, got {options.plot}")
-    from invjax import nets
+    from invjax import networks
     from invjax.bench.steps import representation
 
     for row in options.rows or ():
         representation(row)
     if not options.precision:
-        raise UserError(f"bench: --precision is empty. Valid: {', '.join(nets.PRECISIONS)}")
+        raise UserError(f"bench: --precision is empty. Valid: {', '.join(networks.PRECISIONS)}")
     for precision in options.precision:
-        if precision not in nets.PRECISIONS:
-            raise UserError(f"bench: precision must be of {', '.join(nets.PRECISIONS)}, got '{precision}'")
+        if precision not in networks.PRECISIONS:
+            raise UserError(f"bench: precision must be of {', '.join(networks.PRECISIONS)}, got '{precision}'")
 
 
 def chosen(options: argparse.Namespace) -> Iterator[Row]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invjax import devices, images, inversion, nets, recipes, representations
+from invjax import devices, images, inversion, networks, recipes, representations
 from invjax.bench.timing import Side
 from invjax.errors import UserError
 from invjax.types import Representation
@@ -21,9 +21,9 @@ def representation(name: str, precision: str = "float32") -> Representation:
         UserError: no such representation, or layer.
     """
     name, _, layer = name.partition("/")
-    if layer and name not in nets.names():
-        raise UserError(f"'{name}' is not a network. Valid: {', '.join(nets.names())}")
-    if name in nets.names():
+    if layer and name not in networks.names():
+        raise UserError(f"'{name}' is not a network. Valid: {', '.join(networks.names())}")
+    if name in networks.names():
         return representations.get(name, layer=layer, weights="random", precision=precision)
     return representations.get(name)
 

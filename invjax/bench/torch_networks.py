@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from invjax.bench.torch_descent import DTYPES, Features, Setting
-from invjax.nets import Network, layers
-from invjax.nets.network import PICTURE
+from invjax.networks import Network, layers
+from invjax.networks.network import PICTURE
 
 Operation = Callable[..., Tensor]
 
@@ -27,7 +27,7 @@ def features(network: Network, params: dict[str, dict[str, Any]], setting: Setti
     """The network's output as a function of pictures.
 
     Args:
-        network: cut off at one layer, `nets.get("caffenet").until("norm1")`.
+        network: cut off at one layer, `networks.get("caffenet").until("norm1")`.
         params: its weights, {layer: {"kernel", "bias"}}.
         setting: where and how. In bfloat16 weights and all between the layers are, the feature is float32 again.
     """
@@ -44,7 +44,7 @@ def features(network: Network, params: dict[str, dict[str, Any]], setting: Setti
 
 
 def operation(op: nn.Module, weights: dict[str, Tensor], layout: torch.memory_format) -> Operation:
-    """A layer of `invjax.nets.layers` as a function of tensors [N, C, H, W].
+    """A layer of `invjax.networks.layers` as a function of tensors [N, C, H, W].
 
     Raises:
         NotImplementedError: another kind of layer.

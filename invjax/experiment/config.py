@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from invjax import features, losses, masks, nets, optimizers, recipes, representations
+from invjax import features, losses, masks, networks, optimizers, recipes, representations
 from invjax.errors import UserError, suggestion
 from invjax.experiment.sweep import expand
 from invjax.representations.networks import describe, parse_layers
@@ -136,14 +136,14 @@ def _check(config: ConfigDict) -> None:
     for name in config.representations:
         representations.factory(name)
     for name in config.representations if config.layers else ():
-        if name not in nets.names():
+        if name not in networks.names():
             raise UserError(f"config.layers: {name} has no layers, got '{config.layers[0]}'")
         for layer in config.layers:
-            nets.get(name).until(*parse_layers(layer))
-    if config.weights and not set(config.representations) & set(nets.names()):
+            networks.get(name).until(*parse_layers(layer))
+    if config.weights and not set(config.representations) & set(networks.names()):
         raise UserError(f"config.weights: {', '.join(config.representations)} has no weights, got '{config.weights}'")
-    _need(config.precision in nets.PRECISIONS, config, "precision", f"one of {', '.join(nets.PRECISIONS)}")
-    if config.precision == "bfloat16" and not set(config.representations) & set(nets.names()):
+    _need(config.precision in networks.PRECISIONS, config, "precision", f"one of {', '.join(networks.PRECISIONS)}")
+    if config.precision == "bfloat16" and not set(config.representations) & set(networks.names()):
         raise UserError(f"config.precision: {', '.join(config.representations)} is computed in float32, got 'bfloat16'")
     _need(0 <= config.weights_seed < 2**32, config, "weights_seed", "a whole number from 0 to 2³²−1")
     _need(config.recipe in RECIPES, config, "recipe", f"one of {', '.join(RECIPES)}")

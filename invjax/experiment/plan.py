@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import inversion, masks, metrics, nets, optimizers, recipes, representations
+from invjax import inversion, masks, metrics, networks, optimizers, recipes, representations
 from invjax.errors import UserError
 from invjax.experiment.config import check
 from invjax.experiment.sources import (
@@ -32,7 +32,7 @@ from invjax.experiment.sources import (
     on_demand,
     picture_shapes,
 )
-from invjax.representations.networks import networks
+from invjax.representations.networks import several
 from invjax.types import Feature, Representation
 
 if TYPE_CHECKING:
@@ -332,11 +332,11 @@ class _Workshop:
 
 def _representations(config: ConfigDict, name: str) -> list[Representation]:
     options = {option: value for option, value in config.options.items() if value is not None}
-    if name not in nets.names():
+    if name not in networks.names():
         return [representations.get(name, **options)]
     if options:
         raise UserError(f"config.options.{next(iter(options))}: {name} has no such option")
-    return networks(name, config.layers or ("",), config.weights, config.weights_seed, config.precision)
+    return several(name, config.layers or ("",), config.weights, config.weights_seed, config.precision)
 
 
 def _job(config: ConfigDict, variant: str, phi: Representation, shape: Shape, found: OnDemand) -> Job:

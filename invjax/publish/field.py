@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from invjax import masks, nets
+from invjax import masks, networks
 
 
 class Box(NamedTuple):
@@ -33,9 +33,9 @@ def box(representation: str, layer: str, mask: str, width: int, height: int) -> 
     Returns:
         The box, or None where no positions are left out: other masks, layers without positions, other representations.
     """
-    if not mask.startswith("centre") or representation not in nets.names():
+    if not mask.startswith("centre") or representation not in networks.names():
         return None
-    network = nets.get(representation)
+    network = networks.get(representation)
     if layer not in network.names():
         return None
     network = network.until(layer)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invjax import nets
+from invjax import networks
 
 if TYPE_CHECKING:
     import pandas
@@ -86,7 +86,7 @@ def lines(frame: pandas.DataFrame) -> list[tuple[str, str]]:
 
 def depth(representation: str, layer: str) -> int:
     """Place of a layer in its network; what is no single layer of a known one comes last."""
-    names = nets.get(representation).names() if representation in nets.names() else ()
+    names = networks.get(representation).names() if representation in networks.names() else ()
     return names.index(layer) if layer in names else len(names)
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invjax import named, nets
+from invjax import named, networks
 from invjax.errors import UserError, check_options, first_line, suggestion
 from invjax.representations.compose import concat, flatten, mask
 from invjax.representations.custom import from_function
@@ -33,7 +33,7 @@ _FACTORIES: dict[str, Callable[..., Representation]] = {
     "hogb": hogb,
     "dsift": dsift,
     "hog_uoctti": hog_uoctti,
-    **{name: layer_of(name) for name in nets.names()},
+    **{name: layer_of(name) for name in networks.names()},
 }
 
 

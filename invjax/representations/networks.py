@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import jax
 
-from invjax import nets
+from invjax import networks
 from invjax.errors import UserError
 from invjax.types import Array, Feature, Image, Params, Representation
 
@@ -21,7 +21,7 @@ Layers: TypeAlias = str | Sequence[str] | Mapping[str, float]
 class NetworkFeature:
     """The features of a network's outputs as a pure function of one picture and the network's variables."""
 
-    network: nets.Network
+    network: networks.Network
 
     def __call__(self, params: Params, image: Image) -> Feature:
         """One feature [h, w, c] or [c]; of several outputs a dict of them by name."""
@@ -38,7 +38,7 @@ def network(name: str, layer: Layers = "", weights: str = "", seed: int = 0, pre
     """One or more layers of a network.
 
     Args:
-        name: of the network, one of `nets.names()`.
+        name: of the network, one of `networks.names()`.
         layer: name of a layer; several as a sequence, a mapping to their weights in the objective, or as text,
             "relu2+0.5*relu5": the feature then is a dict. Default: the last layer.
         weights: "" (those of the network's name that were fetched or imported), a name of the catalog, a file, or
@@ -50,25 +50,25 @@ def network(name: str, layer: Layers = "", weights: str = "", seed: int = 0, pre
     Raises:
         UserError: no such layer, no such weights, or no such precision.
     """
-    return networks(name, [layer], weights, seed, precision)[0]
+    return several(name, [layer], weights, seed, precision)[0]
 
 
 def layer_of(name: str) -> Callable[..., Representation]:
     """`network` of one name, with the docstring of the network itself."""
     factory = functools.partial(network, name)
-    factory.__doc__ = f"{nets.factory(name).__doc__}\n{(network.__doc__ or '').partition('.')[2]}"
+    factory.__doc__ = f"{networks.factory(name).__doc__}\n{(network.__doc__ or '').partition('.')[2]}"
     return factory
 
 
-def networks(
+def several(
     name: str, layers: Sequence[Layers], weights: str = "", seed: int = 0, precision: str = "tf32"
 ) -> list[Representation]:
     """Several representations of one network that share the arrays of its weights; arguments as in `network`."""
     from invjax import weights as store  # readers of files, which other representations do not need
 
-    if precision not in nets.PRECISIONS:
-        raise UserError(f"precision must be one of {', '.join(nets.PRECISIONS)}, got '{precision}'")
-    whole = nets.get(name).clone(precision=precision)
+    if precision not in networks.PRECISIONS:
+        raise UserError(f"precision must be one of {', '.join(networks.PRECISIONS)}, got '{precision}'")
+    whole = networks.get(name).clone(precision=precision)
     chosen = [parse_layers(layer) or {whole.names()[-1]: 1.0} for layer in layers]
     union = whole.until(*dict.fromkeys(itertools.chain(*chosen)))
     loaded = store.load(union, weights, seed, only=union.weighted())
@@ -77,7 +77,7 @@ def networks(
 
 
 def build(
-    network: nets.Network,
+    network: networks.Network,
     variables: Params,
     mean: Sequence[float] | None = None,
     parts: Mapping[str, float] | None = None,
@@ -86,7 +86,7 @@ def build(
     """The representation of a network's outputs with given weights.
 
     Args:
-        network: that ends where it should, `nets.get("caffenet").until("relu5")`.
+        network: that ends where it should, `networks.get("caffenet").until("relu5")`.
         variables: `network.prepare({layer: {"kernel", "bias"}})`; more layers do no harm.
         mean: per channel, grey levels; default the network's.
         parts: the outputs and their weights in the objective; default equal.
@@ -143,7 +143,7 @@ def describe(parts: Mapping[str, float]) -> str:
     return "+".join(name if weight == 1 else f"{weight:g}*{name}" for name, weight in parts.items())
 
 
-def suitable_lambda_tv(network: nets.Network) -> float:
+def suitable_lambda_tv(network: networks.Network) -> float:
     """The paper's weight of total variation for layers that see as far as this one.
 
     The paper (CVPR 2015, section 5.2) takes 0.5 for conv1 to relu2 of CaffeNet, 5 for pool2 to relu4 and 50 for conv5

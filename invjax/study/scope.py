@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import masks, metrics, nets, representations
+from invjax import masks, metrics, networks, representations
 from invjax.experiment.plan import compute_features
-from invjax.representations.networks import networks
+from invjax.representations.networks import several
 from invjax.types import Image, InputSpec, Params, Representation
 
 SHALLOW = ("hog", "hogb", "dsift")  # serve as the other layers of representations that have none, with their defaults
@@ -69,7 +69,7 @@ def build(config: ConfigDict, name: str, layers: Sequence[str], shape: Shape, co
     Raises:
         UserError: the weights are not to be found, or a layer or option does not exist.
     """
-    if name in nets.names():
+    if name in networks.names():
         phis, views, classifier = _of_network(config, name, layers, shape, count)
     else:
         phis, views, classifier = _of_shallow(config, name, shape), _shallow(shape), ""
@@ -101,22 +101,22 @@ def _of_network(
     config: ConfigDict, name: str, layers: Sequence[str], shape: Shape, count: int
 ) -> tuple[dict[str, Representation], list[View], str]:
     """What was inverted, all layers, and the classifier."""
-    network = nets.get(name)
+    network = networks.get(name)
     visible = [layer for layer in network.names() if _sees(network.until(layer), shape)]
     portions = _portions(network, visible, shape, count)
-    phis = networks(name, [*layers, *portions], config.weights, config.weights_seed, config.precision)
+    phis = several(name, [*layers, *portions], config.weights, config.weights_seed, config.precision)
     views = [View(phi, tuple(portion)) for phi, portion in zip(phis[len(layers) :], portions, strict=True)]
     # random weights have no classes: whatever the picture, some unit answers most
     has_classes = visible[-1:] == [network.names()[-1]] and config.weights != "random"
     return dict(zip(layers, phis, strict=False)), views, visible[-1] if has_classes else ""
 
 
-def _sees(network: nets.Network, shape: Shape) -> bool:
+def _sees(network: networks.Network, shape: Shape) -> bool:
     side = network.input.size
     return shape[:2] == (side, side) if network.has_dense() else min(shape[:2]) >= network.minimum()
 
 
-def _portions(network: nets.Network, layers: Sequence[str], shape: Shape, count: int) -> list[list[str]]:
+def _portions(network: networks.Network, layers: Sequence[str], shape: Shape, count: int) -> list[list[str]]:
     """As many layers at a time as fit into HELD for `count` pictures, at least one."""
     shapes = network.until(*layers).shapes()
     values = shape[0] * shape[1] / network.input.size**2 * 4 * count  # bytes of a value of the network's own size

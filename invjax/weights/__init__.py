@@ -1,7 +1,7 @@
 """Weights of networks: where they are published, how files of others are read, and the cache of converted ones.
 
     invjax weights fetch squeezenet          # or: weights.fetch("squeezenet")
-    weights.load(nets.get("squeezenet"))     # Weights(params, mean, source)
+    weights.load(networks.get("squeezenet"))     # Weights(params, mean, source)
 
 In the cache and in memory weights are {layer: {"kernel": float32, "bias": float32}} as `Network.parameter_shapes` has
 them, for RGB pictures of 0..255 minus a mean per channel.

@@ -9,7 +9,7 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from invjax import nets
+from invjax import networks
 from invjax.errors import UserError
 from invjax.files import lock
 from invjax.weights import catalog
@@ -42,7 +42,7 @@ def fetch(name: str, url: str = "") -> Path:
     with lock(place, f"{place}: another process is fetching this: wait for it"):
         if not target.exists():
             file = _download(url, entry)
-            import_file(file, nets.get(entry.network), entry.name, source=url)
+            import_file(file, networks.get(entry.network), entry.name, source=url)
             file.unlink()
     return target
 

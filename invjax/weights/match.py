@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from invjax.errors import UserError
-from invjax.nets.network import PICTURE, Network
+from invjax.networks.network import PICTURE, Network
 from invjax.weights.found import Found, Layers
 
 # torchvision numbers the layers of its networks; those with weights, in order

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from invjax.nets.network import Network
+from invjax.networks.network import Network
 from invjax.weights.found import Layers
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from invjax.errors import UserError, one_line
 from invjax.files import write_atomically
-from invjax.nets.network import Network
+from invjax.networks.network import Network
 from invjax.weights import catalog, random
 from invjax.weights.formats import read
 from invjax.weights.found import Found, Layers

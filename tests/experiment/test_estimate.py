@@ -8,8 +8,8 @@ import pytest
 
 from invjax import devices, inversion, memory, recipes
 from invjax.experiment import estimate
-from invjax.nets.layers import Conv, Dense, Relu
-from invjax.nets.network import Network, chain
+from invjax.networks.layers import Conv, Dense, Relu
+from invjax.networks.network import Network, chain
 from invjax.representations import get
 from invjax.representations.networks import build
 from invjax.types import InputSpec

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invjax import UserError, cli, nets
+from invjax import UserError, cli, networks
 from invjax.experiment import config as configs
 from invjax.experiment import plan
 from invjax.experiment.run import run
@@ -75,7 +75,9 @@ def test_layers_are_listed(capsys):
     text = capsys.readouterr().out
     lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert "60,965,224 weights; pictures of 227 pixels" in text and "CNN-A" in text.splitlines()[0]
-    assert [name for name in lines if name in nets.get("caffenet").names()] == list(nets.get("caffenet").names())
+    assert [name for name in lines if name in networks.get("caffenet").names()] == list(
+        networks.get("caffenet").names()
+    )
     assert lines["conv1"] == ["55×55×96", "11", "4", "0.5"]
     assert lines["pool5"] == ["6×6×256", "195", "32", "50"]
     assert lines["fc6"] == ["4096", "all", "50"]

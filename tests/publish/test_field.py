@@ -7,7 +7,7 @@ import pytest
 from invjax import masks, representations
 from invjax.publish.field import box, mask_of
 
-from ..nets.common import CLOSE, QUICKLY, seeded
+from ..networks.common import CLOSE, QUICKLY, seeded
 
 HEIGHT, WIDTH = 99, 115
 

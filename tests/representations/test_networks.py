@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import UserError, devices, inversion, invert, nets, recipes
+from invjax import UserError, devices, inversion, invert, networks, recipes
 from invjax.representations import get
-from invjax.representations.networks import build, describe, networks, parse_layers, suitable_lambda_tv
+from invjax.representations.networks import build, describe, parse_layers, several, suitable_lambda_tv
 from invjax.weights import random
 
 from ..conftest import as_accelerators
-from ..nets.common import CLOSE, QUICKLY, convolved, max_pooled, normalised, relative, seeded
+from ..networks.common import CLOSE, QUICKLY, convolved, max_pooled, normalised, relative, seeded
 from ..weights.common import TINY
 from .common import compiled
 
@@ -42,12 +42,12 @@ def deep():
 def test_a_layer_of_caffenet():
     """conv1, relu1, pool1, norm1, conv2 in two groups, relu2, in NumPy."""
     phi = get("caffenet", layer="relu2", weights="random", seed=3)
-    params = random.draw(nets.get("caffenet"), 3, ["conv1", "conv2"])
+    params = random.draw(networks.get("caffenet"), 3, ["conv1", "conv2"])
     x = np.maximum(convolved(IMAGE[None].astype(np.float64), params["conv1"]["kernel"], 4), 0)
     x = np.maximum(convolved(normalised(max_pooled(x, 3, 2)), params["conv2"]["kernel"], 1, 2, 2), 0)
     assert relative(compiled(phi, IMAGE), x[0]) < CLOSE
     assert (phi.name, phi.layer, phi.parts, phi.source) == ("caffenet", "relu2", (), "random seed 3")
-    assert phi.input.mean == nets.get("caffenet").input.mean and not phi.input.fixed
+    assert phi.input.mean == networks.get("caffenet").input.mean and not phi.input.fixed
     assert phi.params["params"].keys() == phi.params["prepared"].keys() == {"conv1", "conv2"}
 
 
@@ -66,15 +66,15 @@ def test_other_weights():
 
 
 def test_layers_of_one_network_share_its_weights():
-    first, last = networks("squeezenet", ["conv1", {"fire2/concat": 1.0}], "random")
+    first, last = several("squeezenet", ["conv1", {"fire2/concat": 1.0}], "random")
     assert (first.layer, last.layer) == ("conv1", "fire2/concat")
     assert first.params["params"].keys() == {"conv1"}
     assert first.params["params"]["conv1"]["kernel"] is last.params["params"]["conv1"]["kernel"]
 
 
 def test_of_no_layer_the_last_is_meant(monkeypatch):
-    monkeypatch.setattr(nets, "get", lambda name: TINY)
-    assert [phi.layer for phi in networks("tiny", ["", "conv2"], "random")] == ["fc7", "conv2"]
+    monkeypatch.setattr(networks, "get", lambda name: TINY)
+    assert [phi.layer for phi in several("tiny", ["", "conv2"], "random")] == ["fc7", "conv2"]
 
 
 def test_mean_and_source_are_those_of_the_weights():
@@ -174,7 +174,7 @@ def test_the_objective_is_the_weighted_mean_of_the_parts(loss):
 
 
 def test_weights_of_total_variation_are_the_papers():
-    caffenet = nets.get("caffenet")
+    caffenet = networks.get("caffenet")
     table, regions = {}, {0.5: ("conv1", "relu2"), 5: ("pool2", "relu4"), 50: ("conv5", "fc8")}
     for weight, (first, last) in regions.items():
         begin, end = caffenet.names().index(first), caffenet.names().index(last) + 1

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.io
 from safetensors.numpy import save
 
-from invjax.nets.layers import Conv, Dense, MaxPool, Relu
-from invjax.nets.network import Network, chain
+from invjax.networks.layers import Conv, Dense, MaxPool, Relu
+from invjax.networks.network import Network, chain
 from invjax.types import InputSpec
 
 TINY = Network(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from invjax import nets
+from invjax import networks
 from tests.weights.common import TINY
 
 
@@ -15,7 +15,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setattr(nets, "get", lambda name, get=nets.get: TINY if name == "tiny" else get(name))
+    monkeypatch.setattr(networks, "get", lambda name, get=networks.get: TINY if name == "tiny" else get(name))
 
 
 @pytest.fixture

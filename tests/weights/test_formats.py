@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invjax import UserError, nets, weights
+from invjax import UserError, networks, weights
 from invjax.weights.formats import read
 from invjax.weights.found import Found
 from invjax.weights.match import convert, fit
@@ -177,25 +177,25 @@ TORCHVISION = {  # `print(torchvision.models.vgg16())`
 def test_names_of_torchvision(name):
     features, classifier = TORCHVISION[name]
     names = [f"features.{number}" for number in features] + [f"classifier.{number}" for number in classifier]
-    network = nets.get(name)
+    network = networks.get(name)
     assert fit(hollow(network, names), network).keys() == network.parameter_shapes().keys()
 
 
 @pytest.mark.parametrize("name", ["caffenet", "alexnet"])
 def test_shapes_of_published_caffe_files(name):
-    network = nets.get(name)
+    network = networks.get(name)
     fit(hollow(network, reshape=lambda shape: (1, 1, *shape)), network)
 
 
 @pytest.mark.parametrize("name", ["caffenet", "vgg_m", "vgg16"])
 def test_shapes_of_published_matconvnet_files(name):
-    network = nets.get(name)
+    network = networks.get(name)
     inputs = {9216: (256, 6, 6), 18432: (512, 6, 6), 25088: (512, 7, 7), 4096: (4096, 1, 1)}
     fit(hollow(network, reshape=lambda shape: (shape[0], *inputs[shape[1]])), network)
 
 
 def test_names_of_the_authors_squeezenet():
-    network = nets.get("squeezenet")
+    network = networks.get("squeezenet")
     here = [layer.name for layer in network.layers if layer.name in network.parameter_shapes()]
     theirs = {"conv1x1_1": "squeeze1x1", "conv1x1_2": "expand1x1", "conv3x3_2": "expand3x3", "conv_final": "conv10"}
     names = ["/".join(theirs.get(part, part) for part in name.split("/")) for name in here]
@@ -206,7 +206,7 @@ def test_names_of_the_authors_squeezenet():
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the folder of SqueezeNet's weights beside the repository")
 def test_squeezenet():
     """The real file, against the same numbers decoded by another program."""
-    network = nets.get("squeezenet")
+    network = networks.get("squeezenet")
     params = weights.load(network, str(SHARED / "squeezenet_v1_0.caffemodel")).params
     golden = np.load(SHARED / "squeezenet_v1_0_oihw_bgr.npz")
     assert len(golden.files) == 2 * len(params)

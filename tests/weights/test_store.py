@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from invjax import UserError, cli, nets, weights
+from invjax import UserError, cli, networks, weights
 from invjax.weights import catalog
 from tests.weights import common
 from tests.weights.common import TINY, canonical, numbers
@@ -70,7 +70,7 @@ def test_only_some_layers(path, source):
 
 def test_no_weights():
     with pytest.raises(UserError) as error:
-        weights.load(nets.get("caffenet"))
+        weights.load(networks.get("caffenet"))
     for part in ("invjax weights fetch caffenet", "invjax weights import FILE --network caffenet", '"random"'):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
@@ -79,13 +79,13 @@ def test_no_weights():
 def test_weights_of_that_network_under_another_name(cache, path):
     weights.import_file(path, TINY, "vgg16-torchvision")
     with pytest.raises(UserError, match=r"; there are vgg16-torchvision$"):
-        weights.load(nets.get("vgg16"))
+        weights.load(networks.get("vgg16"))
 
 
 def test_weights_of_another_network(path):
     weights.import_file(path, TINY, "mine")
     with pytest.raises(UserError, match="mine holds weights of tiny, not of vgg16"):
-        weights.load(nets.get("vgg16"), "mine")
+        weights.load(networks.get("vgg16"), "mine")
 
 
 def test_an_unknown_source():
@@ -117,8 +117,8 @@ def test_the_systems_place_for_caches(monkeypatch, tmp_path):
 
 
 def test_random():
-    one, same, other = (weights.load(nets.get("squeezenet"), "random", seed) for seed in (1, 1, -2))
-    assert one.source == "random seed 1" and one.mean == nets.get("squeezenet").input.mean
+    one, same, other = (weights.load(networks.get("squeezenet"), "random", seed) for seed in (1, 1, -2))
+    assert one.source == "random seed 1" and one.mean == networks.get("squeezenet").input.mean
     kernels = [loaded.params["conv_final"]["kernel"] for loaded in (one, same, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert abs(np.corrcoef(kernels[0].ravel(), kernels[2].ravel())[0, 1]) < 0.01
@@ -131,8 +131,8 @@ def test_random():
 
 
 def test_catalog():
-    assert {entry.network for entry in weights.ENTRIES} == set(nets.names())
-    assert set(nets.names()) <= {entry.name for entry in weights.ENTRIES}
+    assert {entry.network for entry in weights.ENTRIES} == set(networks.names())
+    assert set(networks.names()) <= {entry.name for entry in weights.ENTRIES}
     digits = {"md5": 32, "sha1": 40, "sha256": 64}
     for entry in weights.ENTRIES:
         algorithm, _, value = entry.hash.partition(":")

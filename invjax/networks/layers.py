@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
-from invjax.nets import ops
+from invjax.networks import ops
 from invjax.types import Array
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from invjax.nets.layers import Conv, Dense, LocalResponse, MaxPool, Relu
-from invjax.nets.network import Network, chain
+from invjax.networks.layers import Conv, Dense, LocalResponse, MaxPool, Relu
+from invjax.networks.network import Network, chain
 from invjax.types import InputSpec
 
 CAFFE_MEAN = (122.679, 116.669, 104.007)  # of ImageNet, R, G, B

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from invjax.nets import narrow, winograd
+from invjax.networks import narrow, winograd
 from invjax.types import Array
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")

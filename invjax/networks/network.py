@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from invjax.errors import UserError, suggestion
-from invjax.nets.layers import Conv, Dense, Geometry, GlobalAverage
+from invjax.networks.layers import Conv, Dense, Geometry, GlobalAverage
 from invjax.types import Array, InputSpec
 
 PICTURE = "picture"  # what the first layer reads

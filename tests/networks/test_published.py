@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import nets
+from invjax import networks
 
 from .common import CLOSE, QUICKLY, convolved, max_pooled, normalised, relative, seeded
 
@@ -84,7 +84,7 @@ def computed(table, weights, x):
 
 def assert_computes(name, side):
     """Every layer that the table has, compared where something is pooled and at the end."""
-    table, whole = TABLES[name], nets.get(name)
+    table, whole = TABLES[name], networks.get(name)
     weights, picture = weights_of(table, side), seeded(1, side, side, 3, scale=60.0)
     network = whole.until(*whole.names()[: len(table)])
     params = {

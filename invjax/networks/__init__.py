@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable
 
 from invjax.errors import UserError, suggestion
-from invjax.nets.alexnet import alexnet, alexnet_owt, caffenet, vgg_m
-from invjax.nets.network import PRECISIONS, Layer, Network
-from invjax.nets.squeezenet import squeezenet
-from invjax.nets.vgg import vgg16, vgg19
+from invjax.networks.alexnet import alexnet, alexnet_owt, caffenet, vgg_m
+from invjax.networks.network import PRECISIONS, Layer, Network
+from invjax.networks.squeezenet import squeezenet
+from invjax.networks.vgg import vgg16, vgg19
 
 __all__ = ["PRECISIONS", "Layer", "Network", "factory", "get", "names"]
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from invjax.nets import ops
+from invjax.networks import ops
 
 from .common import (
     CLOSE,

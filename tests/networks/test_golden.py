@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import images, nets, representations, weights
+from invjax import images, networks, representations, weights
 
 from .common import QUICKLY
 
@@ -65,7 +65,7 @@ def assert_golden(features, golden, prefix=""):
 @pytest.mark.parametrize("name", ["caffenet", "alexnet"])
 def test_every_layer_is_caffes(family, name):
     variables, picture = family
-    network = nets.get(name).until(*nets.get(name).names())
+    network = networks.get(name).until(*networks.get(name).names())
     features = jax.jit(network.apply, compiler_options=QUICKLY)(variables, picture[None])
     with np.load(GOLDEN / "alexnet_family_seeded_activations.npz") as golden:
         assert_golden(features, golden, f"{name}/")
@@ -82,7 +82,7 @@ def squeezenet():
 
 @pytest.mark.slow
 def test_every_layer_of_the_trained_squeezenet(squeezenet):
-    network = nets.get("squeezenet").until(*nets.get("squeezenet").names())
+    network = networks.get("squeezenet").until(*networks.get("squeezenet").names())
     loaded = weights.load(network, str(squeezenet))
     with np.load(SHARED / "golden" / "squeezenet_v1_0_activations.npz") as golden:
         picture = golden["image_rgb_uint8"] - np.float32(loaded.mean)

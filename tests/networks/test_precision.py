@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from invjax import UserError, inversion, nets, recipes
-from invjax.nets import ops
+from invjax import UserError, inversion, networks, recipes
+from invjax.networks import ops
 from invjax.representations import get
 from invjax.representations.networks import build
 
@@ -145,7 +145,7 @@ def test_a_precision_is_part_of_what_is_computed():
         return get("squeezenet", layer="conv1", weights="random", **options).apply
 
     assert one() == one(precision="tf32") and hash(one()) == hash(one(precision="tf32"))
-    assert len({one(precision=name) for name in nets.PRECISIONS}) == 3
+    assert len({one(precision=name) for name in networks.PRECISIONS}) == 3
 
 
 def test_an_unknown_precision():

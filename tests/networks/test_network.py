@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import UserError, nets
-from invjax.nets.layers import Concat, Conv, Dense, Dropout, GlobalAverage, LocalResponse, MaxPool, Relu
-from invjax.nets.network import Network, chain
+from invjax import UserError, networks
+from invjax.networks.layers import Concat, Conv, Dense, Dropout, GlobalAverage, LocalResponse, MaxPool, Relu
+from invjax.networks.network import Network, chain
 from invjax.types import InputSpec
 from invjax.weights import random
 
@@ -130,7 +130,7 @@ def test_a_chain_reads_the_entry_before_or_those_named():
 
 def test_an_unknown_layer_is_answered_with_the_nearest():
     with pytest.raises(UserError) as caught:
-        nets.get("caffenet").until("relu5", "norm3")
+        networks.get("caffenet").until("relu5", "norm3")
     text = str(caught.value)
     assert text.startswith(
         "caffenet has no layer 'norm3'. Did you mean norm2? Valid: conv1, relu1, pool1, norm1, conv2,"
@@ -142,14 +142,16 @@ def test_an_unknown_layer_is_answered_with_the_nearest():
 
 def test_an_unknown_network_is_answered_with_the_nearest():
     with pytest.raises(UserError, match=r"unknown network 'cafenet'\. Did you mean caffenet\? Valid: caffenet, "):
-        nets.get("cafenet")
+        networks.get("cafenet")
 
 
 def test_names():
-    assert [nets.get(name).name for name in nets.names()] == nets.names()
-    for name in nets.names():
-        assert nets.factory(name).__doc__ and nets.get(name) is nets.get(name)
-        assert nets.get(name) == nets.factory(name)() and hash(nets.get(name)) == hash(nets.factory(name)())
+    assert [networks.get(name).name for name in networks.names()] == networks.names()
+    for name in networks.names():
+        assert networks.factory(name).__doc__ and networks.get(name) is networks.get(name)
+        assert networks.get(name) == networks.factory(name)() and hash(networks.get(name)) == hash(
+            networks.factory(name)()
+        )
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_names():
     ],
 )
 def test_weights_and_operations(name, weights, operations):
-    network = nets.get(name)
+    network = networks.get(name)
     shapes = network.parameter_shapes()
     assert shapes.keys() == set(network.weighted())
     assert sum(int(np.prod(shape)) for layer in shapes.values() for shape in layer.values()) == weights
@@ -183,12 +185,12 @@ def test_weights_and_operations(name, weights, operations):
     ],
 )
 def test_shapes(name, shapes):
-    actual = nets.get(name).shapes()
+    actual = networks.get(name).shapes()
     assert {layer: actual[layer] for layer in shapes} == shapes
 
 
 def test_shapes_of_weights():
-    caffenet = nets.get("caffenet")
+    caffenet = networks.get("caffenet")
     shapes = caffenet.until("conv2").parameter_shapes()
     assert shapes == {
         "conv1": {"kernel": (11, 11, 3, 96), "bias": (96,)},
@@ -208,7 +210,7 @@ def test_shapes_of_weights():
     ],
 )
 def test_receptive_fields(name, known):
-    network = nets.get(name)
+    network = networks.get(name)
     reach = network.reach()
     assert list(reach) == list(network.names())
     assert {layer: reach[layer] for layer in known} == known
@@ -244,7 +246,7 @@ def test_a_receptive_field_is_where_the_gradient_is(layer, position):
 
 @pytest.mark.parametrize(("layer", "position"), [("conv1", (4, 7)), ("conv2", (0, 9)), ("conv3", (6, 4))])
 def test_receptive_fields_of_caffenet_are_where_the_gradient_is(layer, position):
-    network = nets.get("caffenet").until(layer)
+    network = networks.get("caffenet").until(layer)
     support = seen(network, weights_of(network), layer, position, seeded(3, 163, 163, 3, scale=60.0))
     assert support == expected(network.placement()[layer], position, 163)
 
@@ -263,7 +265,7 @@ def test_branches_that_are_not_centred_see_all_that_either_sees():
     [("caffenet", "conv1", 11), ("caffenet", "relu2", 19), ("caffenet", "pool5", 67), ("squeezenet", "pool_final", 35)],
 )
 def test_the_least_picture(name, layer, least):
-    network = nets.get(name).until(layer)
+    network = networks.get(name).until(layer)
     assert network.minimum() == least
     picture = jax.ShapeDtypeStruct((1, least, least, 3), np.float32)
     everything = network.until(*(layer.name for layer in network.needed()))
@@ -272,5 +274,5 @@ def test_the_least_picture(name, layer, least):
 
 
 def test_the_least_picture_of_fully_connected_layers_is_the_only_one():
-    assert nets.get("caffenet").minimum() == 227
-    assert nets.get("vgg16").until("fc6").minimum() == 224
+    assert networks.get("caffenet").minimum() == 227
+    assert networks.get("vgg16").until("fc6").minimum() == 224

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from invjax.nets.alexnet import CLASSIFIER, VGG_MEAN
-from invjax.nets.layers import Conv, MaxPool, Relu
-from invjax.nets.network import Network, chain
+from invjax.networks.alexnet import CLASSIFIER, VGG_MEAN
+from invjax.networks.layers import Conv, MaxPool, Relu
+from invjax.networks.network import Network, chain
 from invjax.types import InputSpec
 
 

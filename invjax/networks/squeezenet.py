@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from invjax.nets.layers import Concat, Conv, Dropout, GlobalAverage, MaxPool, Relu
-from invjax.nets.network import Network, chain
+from invjax.networks.layers import Concat, Conv, Dropout, GlobalAverage, MaxPool, Relu
+from invjax.networks.network import Network, chain
 from invjax.types import InputSpec
 
 
