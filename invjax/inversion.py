@@ -144,7 +144,9 @@ def _start(method: Method, _: Representation, problem: Problem) -> State:
 def advance(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
     """`steps` steps of a batch, without leaving the device; the old states' memory is used again."""
     settings, numbers = stretch(method, steps)
-    return devices.compute(steps_of, settings, phi, problems, numbers=numbers, spent=(states,), together=phi.together)
+    return devices.compute(
+        steps_of, settings, phi, problems, numbers=numbers, spent=(states,), together=memory.together(phi)
+    )
 
 
 def stretch(method: Method, steps: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
@@ -212,7 +214,7 @@ def solve(
         Progress where it starts and after each stretch; the last one has step == steps.
     """
     size = devices.count(problems)
-    phi, problems = devices.place(phi, problems)
+    phi, problems = devices.place(phi.bare, problems)
 
     def recorded(states: State, at: int, history: dict[str, np.ndarray]) -> Progress:
         terms = devices.trimmed(devices.compute(_terms, (method,), phi, problems, states.params), size)
@@ -256,7 +258,7 @@ class Inversion:
 def finish(method: Method, phi: Representation, problems: Problem, progress: Progress) -> Inversion:
     """Picks the better of the last and the best picture by the true objective, and measures it."""
     size = devices.count(problems)
-    phi, problems = devices.place(phi, problems)
+    phi, problems = devices.place(phi.bare, problems)
     found = devices.compute(_better, (method,), phi, problems, progress.states)
     images, errors, undone, failures = devices.trimmed((*found, progress.states.failures), size)
     failures = failures + undone
@@ -274,7 +276,7 @@ def _unmoved(history: dict[str, np.ndarray], size: int) -> np.ndarray:
 
 def pictures(method: Method, phi: Representation, progress: Progress) -> np.ndarray:
     """Where a batch stands, u of each reconstruction, float32 [batch, H, W, C] in units of σ."""
-    found = devices.compute(_picture, (method,), phi, progress.states)
+    found = devices.compute(_picture, (method,), phi.bare, progress.states)
     return devices.trimmed(found, len(progress.history["total"]))
 
 

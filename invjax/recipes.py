@@ -66,7 +66,7 @@ def get(name: str, phi: Representation) -> Recipe:
         raise UserError(f"unknown recipe '{name}'. Valid: {', '.join(names())}")
     if name == "fast":
         return FAST
-    return PAPER_CNN if phi.layer else PAPER
+    return PAPER_CNN if phi.family == "network" else PAPER
 
 
 RESERVED = ("data", "total", "step")  # names in a history that are no regularizers
