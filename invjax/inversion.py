@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,12 +20,12 @@ import numpy as np
 import optax
 
 from invjax import devices, losses, memory
-from invjax.augmentations import Augmentation
+from invjax.augmentations import Augment
 from invjax.errors import UserError
 from invjax.optimizers import Optimizer
 from invjax.parameterizations import Parameterization
-from invjax.recipes import Method, Recipe, prepare
-from invjax.types import Array, Feature, Image, Loss, Params, Regularizer, Representation
+from invjax.recipes import Changes, Method, Recipe, prepare
+from invjax.types import Array, Feature, Image, Loss, Params, Representation
 
 EXPLOSION = 3.0  # a value this many times the first one is no longer a descent
 MAX_FAILURES = 16  # halvings of the rate before a reconstruction is given up
@@ -331,11 +331,11 @@ def invert(
     lambda_tv: float | None = None,
     lambda_alpha: float | None = None,
     loss: str | Loss = "euclidean",
-    regularizers: Mapping[str, tuple[float, Regularizer] | None] | None = None,
+    regularizers: Changes | None = None,
     optimizer: Optimizer | None = None,
     start: np.ndarray | Callable[[Array, tuple[int, int, int]], Image] | None = None,
     parameterization: str | Parameterization | None = None,
-    augment: Augmentation | None = None,
+    augment: Augment | None = None,
     batch_size: int | None = None,
     every: int = 10,
     **overrides: Any,
@@ -352,10 +352,10 @@ def invert(
         steps: gradient steps; default the recipe's.
         lambda_tv: weight of total variation in the unit-norm form; default what suits phi.
         lambda_alpha: weight of the α-norm; default the paper's, 4e-10·σ⁴.
-        loss, regularizers, optimizer, parameterization, augment: of the user's, see `recipes.prepare`.
+        loss, regularizers, optimizer, parameterization, augment: by name or the user's own, see `recipes.prepare`.
         start: a picture [H, W, C], or one for each restart, [restarts, H, W, C], in grey levels minus the mean, as
             `load_image` gives them and `images` holds them; or a function (key, image_shape) → such a picture. Default
-            noise.
+            noise. Several restarts from one picture need an augment, or they would all be the same.
         batch_size: reconstructions computed at once; default: as many as fit into memory. On a CPU the results do
             not depend on it, but for fully connected layers; these, and accelerators, round differently in another.
         every: steps between two points of the history.
@@ -419,6 +419,11 @@ def _starts(
     pictures, shape = np.asarray(start), (len(keys), *image_shape)
     if pictures.shape not in (shape, shape[1:]):
         raise UserError(f"start must be a picture {list(image_shape)} or {list(shape)}, got {list(pictures.shape)}")
+    if len(keys) > 1 and pictures.shape == shape[1:] and method.augment is None:
+        raise UserError(
+            f"{len(keys)} restarts from one picture would all be the same: give a picture for each, an augment, or "
+            "restarts=1"
+        )
     phi.input.check_values(pictures, "start")
     if not np.isfinite(pictures).all():
         raise UserError("start has values that are not finite")
