@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parser = _parser(__version__)
         options, rest = parser.parse_known_args(arguments)
-        if rest and options.command is not _run:
+        if rest and options.command not in (_run, _invert):
             parser.error(f"unknown argument: {rest[0]}")
         options.overrides = rest
         if options.computes:
@@ -82,7 +82,8 @@ def _parser(version: str) -> argparse.ArgumentParser:
     parser.set_defaults(computes=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
-    invert = commands.add_parser("invert", help="invert one representation of one or more pictures")
+    overrides = "Further arguments override fields of configs/base.py: --config.loss=l1"
+    invert = commands.add_parser("invert", help="invert one representation of one or more pictures", epilog=overrides)
     source = invert.add_mutually_exclusive_group(required=True)
     source.add_argument("photos", nargs="*", default=(), metavar="PHOTO", help="file, folder or pattern")
     source.add_argument("--features", nargs="+", default=(), metavar="FILE", help="instead: .npy, .npz, HDF5 or .mat")
@@ -182,7 +183,7 @@ def _invert(options: argparse.Namespace) -> None:
     from invjax.experiment import config as configs
     from invjax.experiment.run import run
 
-    config = configs.default()
+    config = configs.load("base", options.overrides)
     config.images, config.features = tuple(options.photos), tuple(options.features)
     config.representations = (options.representation,)
     config.layers = (options.layer,) if options.layer else ()

@@ -408,12 +408,17 @@ def _solved(method: Method, phi: Representation, problems: Problem, steps: int, 
     return [part for half in halves for part in _solved(method, phi, half, steps, every)]
 
 
+def check_encodes(method: Method) -> None:
+    """Raises UserError where a descent cannot start from a picture."""
+    if method.parameterization.encode is None:
+        raise UserError("this parameterization cannot start from a picture: leave out start, or take pixels or fourier")
+
+
 def _starts(
     start: Any, phi: Representation, method: Method, keys: Sequence[Array], image_shape: tuple[int, int, int]
 ) -> Array:
     """The pictures to start from, one for each key, float32 [restarts, H, W, C]."""
-    if method.parameterization.encode is None:
-        raise UserError("this parameterization cannot start from a picture: leave out start, or take pixels or fourier")
+    check_encodes(method)
     if callable(start):
         start = np.stack([np.asarray(start(key, image_shape)) for key in keys])
     pictures, shape = np.asarray(start), (len(keys), *image_shape)

@@ -137,6 +137,12 @@ def scheduled(name: str, rate: float, schedule: str, steps: int, image_shape: Sh
     return OPTIMIZERS[name](SCHEDULES[schedule](rate / unit, steps), image_shape)
 
 
+def is_scheduled(name: str) -> bool:
+    """Whether a text is one of the recipes' optimisers, which have a rate of their own and follow a schedule."""
+    asked = named.parse(name)
+    return asked.name in OPTIMIZERS and not asked.called
+
+
 def get(chosen: Optimizer, schedule: str, steps: int, image_shape: Shape) -> optax.GradientTransformation:
     """An optimiser by name, or the user's own.
 
@@ -159,7 +165,7 @@ def get(chosen: Optimizer, schedule: str, steps: int, image_shape: Shape) -> opt
         asked = named.parse(chosen)
         if named.is_path(asked.name):
             return _checked(asked.name, named.make("optimizer", chosen, {}, itself=_is_transformation))
-        if asked.name in OPTIMIZERS and not asked.called:
+        if is_scheduled(chosen):
             return scheduled(asked.name, DEFAULT_RATES[asked.name], schedule, steps, image_shape)
         return _optax(asked.name, asked.args, asked.kwargs)
     match chosen:

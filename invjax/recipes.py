@@ -50,6 +50,7 @@ class Recipe:
 
 PAPER = Recipe("paper", 800, "momentum", 0.004, "decades")
 PAPER_CNN = Recipe("paper", 400, "momentum", 0.004, "paper_cnn")
+CUSTOM = Recipe("custom", 200, "adam", 8.0, "cosine")
 FAST = Recipe("fast", 200, "sobolev_adam", 10.0, "budget", sharpness=(1.0, 8.0, 1.0))
 
 

@@ -6,21 +6,22 @@ import itertools
 import json
 import re
 import runpy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict, config_dict, config_flags
 
-from invjax import features, losses, masks, networks, optimizers, recipes, representations
+from invjax import augmentations, features, losses, masks, networks, optimizers, recipes, representations
 from invjax.errors import UserError, check_options, suggestion
+from invjax.experiment import effects
+from invjax.experiment.effects import FIELDS, is_set, value_of
 from invjax.experiment.sweep import expand
 from invjax.representations.network import describe, parse_layers
 
-FIELDS = {"weights": "weights", "seed": "weights_seed", "precision": "precision"}  # of networks, by option
 RECIPES = (*recipes.names(), "custom", "hoggles")
 AXES = ("image", "representation", "layer", "variant", "lambda_tv", "restart", "label")  # of a figure
 LARGEST = float(np.finfo(np.float32).max)
@@ -46,6 +47,10 @@ def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
         UserError: no such file, a file that does not run, an unknown field or a value of the wrong type.
     """
     config = _read(path)
+    for override in overrides:  # of options any name may be set
+        option = re.match(r"--?config\.options\.(\w+)", override)
+        if option and option[1] not in config.options:
+            config.options[option[1]] = config_dict.placeholder(object)
     arguments = ["invjax", *overrides]
     values = flags.FlagValues()
     try:
@@ -120,6 +125,7 @@ def check(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
             _check(variant)
         except UserError as error:
             raise UserError(f"config.sweep, {name}: {error}" if name else str(error)) from None
+    effects.refuse_unused(config, variants)
     return variants
 
 
@@ -127,7 +133,7 @@ def _check(config: ConfigDict) -> None:
     for name, value in _flat(config):
         finite = not isinstance(value, float) or abs(value) <= LARGEST
         _need(finite, config, name, "a finite number")
-    for field in ("images", "features", "representations", "layers"):
+    for field in ("images", "features", "representations", "layers", "start"):
         _need(all(isinstance(name, str) for name in config[field]), config, field, "names, as text")
     for field in ("representations", "layers"):
         config[field] = tuple(name.strip() for names in config[field] for name in names.split(","))
@@ -143,7 +149,9 @@ def _check(config: ConfigDict) -> None:
     _need(config.recipe != "hoggles" or config.hoggles, config, "hoggles", "a file of `invjax hoggles train`")
     if config.mask:
         masks.parse(config.mask)
-    _need(config.loss in losses.names(), config, "loss", f"one of {', '.join(losses.names())}")
+    for field, get in (("loss", losses.get), ("augment", augmentations.get)):
+        _check_name(config, field, get)
+    _check_optimizer(config)
     _need(config.restarts >= 1, config, "restarts", "at least 1")
     _need(not (config.images and config.features), config, "features", "left out where there are config.images")
     _need(config.features_layout in features.LAYOUTS, config, "features_layout", "hwc or chw")
@@ -168,11 +176,24 @@ def _check(config: ConfigDict) -> None:
     _need(numbers, config, "lambda_tv", "finite numbers, at least 0, or none for what suits the layer")
     names = {f"{weight:g}" for weight in weights}  # as in the names of files
     _need(len(names) == len(weights), config, "lambda_tv", "numbers that differ in six digits")
-    if config.recipe == "custom":
-        for field, valid in (("name", list(optimizers.OPTIMIZERS)), ("schedule", list(optimizers.SCHEDULES))):
-            _need(config.optimizer[field] in valid, config, f"optimizer.{field}", f"one of {', '.join(valid)}")
-        rate = config.optimizer.rate
-        _need(rate is None or rate > 0, config, "optimizer.rate", "greater than 0")
+
+
+def _check_optimizer(config: ConfigDict) -> None:
+    valid = ("", *optimizers.SCHEDULES)
+    _need(config.optimizer.schedule in valid, config, "optimizer.schedule", f"one of {', '.join(valid[1:])}")
+    rate = config.optimizer.rate
+    _need(rate is None or rate > 0, config, "optimizer.rate", "greater than 0")
+    # of any length and size: only the name is looked at
+    _check_name(config, "optimizer.name", lambda name: optimizers.get(name, "constant", 1, (8, 8, 3)))
+
+
+def _check_name(config: ConfigDict, field: str, get: Callable[[str], Any]) -> None:
+    """That what is made by name can be made, where there is a name."""
+    try:
+        if name := value_of(config, field):
+            get(name)
+    except UserError as error:
+        raise UserError(f"config.{field}: {error}") from error
 
 
 def _check_representation(config: ConfigDict, name: str) -> None:
@@ -204,11 +225,6 @@ def options_of(config: ConfigDict, name: str) -> dict[str, Any]:
     return chosen | fields
 
 
-def is_set(config: ConfigDict, field: str) -> bool:
-    """Whether a field has another value than its default."""
-    return bool(config[field] != default()[field])
-
-
 def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
         if isinstance(value, ConfigDict):
@@ -219,10 +235,7 @@ def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _need(fine: bool, config: ConfigDict, field: str, wanted: str) -> None:
     if not fine:
-        value = config
-        for name in field.split("."):
-            value = value[name]
-        raise UserError(f"config.{field} must be {wanted}, got {value!r}")
+        raise UserError(f"config.{field} must be {wanted}, got {value_of(config, field)!r}")
 
 
 def as_dict(config: ConfigDict) -> dict[str, Any]:

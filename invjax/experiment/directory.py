@@ -149,9 +149,8 @@ def refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, s
     refuse_strangers(path)
     if not (path / "config.json").exists():
         return
-    # a field that did not exist yet had what is now its default
-    there = as_dict(default()) | _read_json(path / "config.json")
-    here = as_dict(default()) | json.loads(json.dumps(config))
+    there = _as_now(_read_json(path / "config.json"))
+    here = _as_now(json.loads(json.dumps(config)))
     different = [name for name in {**there, **here} if there.get(name) != here.get(name) and name not in FREE]
     dropped = sum(key_of(row) not in planned for row in iter_rows(path / "results.csv"))
     if dropped or not set(different) <= set(GROWING):
@@ -165,6 +164,18 @@ def refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, s
         raise UserError(
             f"{path}: was made of other pictures or features: {', '.join(changed)} differ; choose another folder"
         )
+
+
+def _as_now(config: dict[str, Any]) -> dict[str, Any]:
+    """A config, perhaps of an earlier version, with the defaults of this one.
+
+    A field that did not exist yet had what is now its default; options that were not set were None, and an optimizer
+    was told where the recipe had its own.
+    """
+    config = as_dict(default()) | config
+    if config["optimizer"] == {"name": "adam", "rate": None, "schedule": "cosine"}:
+        config["optimizer"] = as_dict(default())["optimizer"]
+    return config | {"options": {name: value for name, value in config["options"].items() if value is not None}}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import inversion, masks, memory, metrics, optimizers, recipes, representations
+from invjax import images, inversion, masks, memory, metrics, named, optimizers, recipes, representations
 from invjax.errors import UserError
 from invjax.experiment.config import check, options_of
 from invjax.experiment.sources import (
@@ -106,7 +106,9 @@ class Job:
         originals: float32 [H, W, C], what phi is shown, read on demand; None where the features come from elsewhere.
         given: these features, read on demand; None where there are originals.
         rows: the reconstructions, in order.
+        code: the user's own files that it is made of.
         dictionary: of HOGgles, instead of a descent.
+        starts: pictures to start from, one or one for each restart; none: noise.
     """
 
     phi: Representation
@@ -119,7 +121,9 @@ class Job:
     originals: Sequence[np.ndarray] | None
     given: Sequence[Feature] | None
     rows: tuple[Reconstruction, ...]
+    code: OnDemand
     dictionary: Dictionary | None = None
+    starts: OnDemand | None = None
 
     def targets(self, pictures: Iterable[int] | None = None) -> Targets:
         """Computes the features of some pictures, all by default; not kept, so that they do not fill the memory."""
@@ -175,7 +179,15 @@ class Job:
         keys = [noise_key(row.seed, row.image, row.restart) for row in rows]
         found = [targets.of(row.picture) for row in rows]
         features = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *found)
-        return inversion.Problem(features, jnp.stack(keys), weights)
+        return inversion.Problem(features, jnp.stack(keys), weights, self._starts(rows))
+
+    def _starts(self, rows: Sequence[Reconstruction]) -> jax.Array | None:
+        """The pictures that `rows` start from, if any."""
+        if self.starts is None:
+            return None
+        places = [row.restart % len(self.starts) for row in rows]
+        pictures = {place: self.starts[place] for place in dict.fromkeys(places)}
+        return jnp.asarray(np.stack([pictures[place] for place in places]))
 
     def key(self, row: Reconstruction) -> dict[str, Any]:
         """What tells a reconstruction from all others of the run."""
@@ -207,7 +219,23 @@ def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
         if digest.startswith("sha256:"):  # random ones follow from the config
             found[f"weights of {job.phi.name}: {file}"] = digest
         found |= dict(zip(job.pictures, job.digests, strict=True))
+        if job.starts is not None:
+            found |= {f"start {name}": digest for name, digest in job.starts.hashes().items()}
+        found |= job.code.hashes()
     return found
+
+
+def _code(config: ConfigDict) -> OnDemand:
+    """The files of the user's in which the names of a config are."""
+    found = {named.parse(text).name.rpartition(":")[0]: named.file_of(text) for text in _texts(config) if text}
+    return OnDemand([Picture(f"code of {place}", path) for place, path in found.items() if path], str)
+
+
+def _texts(config: ConfigDict) -> Iterator[str]:
+    """What is made by name."""
+    yield from (*config.representations, config.loss, config.optimizer.name, config.parameterization)
+    yield from named.split(config.augment)
+    yield from (term[1] for term in dict(config.regularizers or {}).values() if term and isinstance(term[1], str))
 
 
 def compute_features(phi: Representation, pictures: Iterable[np.ndarray]) -> list[Feature]:
@@ -241,7 +269,7 @@ def make_jobs(config: ConfigDict) -> list[Job]:
     jobs: dict[Any, Job] = {}
     for name, variant in variants:
         for job in workshop.jobs(variant, name, pictures.get(variant.images, [])):
-            shown = job.image_shape, job.pictures, variant.features, variant.features_layout
+            shown = job.image_shape, job.pictures, variant.features, variant.features_layout, variant.start
             key = job.phi, job.method, job.steps, job.recipe, variant.hoggles, shown
             jobs[key] = dataclasses.replace(jobs[key], rows=jobs[key].rows + job.rows) if key in jobs else job
     _refuse_twins(list(jobs.values()))
@@ -361,12 +389,13 @@ def _job(config: ConfigDict, variant: str, phi: Representation, shape: Shape, fo
     names = tuple(file.name for file in found.files)
     originals, given = (None, found) if config.features else (found, None)
     method, weights, steps = recipes.prepare(phi, shape, _recipe(config, phi), **_settings(config))
-    lambdas, restarts = config.lambda_tv or (phi.lambda_tv,), config.restarts
+    lambdas, restarts = config.lambda_tv or (weights.get("tv", 0.0),), config.restarts
     dictionary = None
     if config.recipe == "hoggles":  # no descent: no steps, no weights and no noise
         steps, lambdas, restarts = 0, (0.0,), 1
         dictionary = _dictionary(config, phi)
-    chosen = [weights | {"tv": float(weight)} for weight in lambdas]  # rows share them: there may be a million rows
+    own = {name: weight for name, weight in weights.items() if name != "tv"}
+    chosen = [own | {"tv": float(weight)} for weight in lambdas]  # rows share them: there may be a million rows
     rows = (
         Reconstruction(place, name, restart, config.seed, weights, variant)
         for place, name in enumerate(names)
@@ -374,8 +403,36 @@ def _job(config: ConfigDict, variant: str, phi: Representation, shape: Shape, fo
         for restart in range(restarts)
     )
     return Job(
-        phi, method, steps, config.recipe, shape, names, found.digests, originals, given, tuple(rows), dictionary
+        phi=phi,
+        method=method,
+        steps=steps,
+        recipe=config.recipe,
+        image_shape=shape,
+        pictures=names,
+        digests=found.digests,
+        originals=originals,
+        given=given,
+        rows=tuple(rows),
+        code=_code(config),
+        dictionary=dictionary,
+        starts=_starts(config, phi, method, shape),
     )
+
+
+def _starts(config: ConfigDict, phi: Representation, method: recipes.Method, shape: Shape) -> OnDemand | None:
+    """The pictures to start from, each looked at once."""
+    if not config.start:
+        return None
+    inversion.check_encodes(method)
+    files = find_pictures(config.start)
+    if len(files) not in (1, config.restarts):
+        raise UserError(f"config.start must be a picture, or {config.restarts}, one for each restart, got {len(files)}")
+    if config.restarts > len(files) and not config.augment:
+        raise UserError("config.restarts: all from one config.start are the same: give one for each, or an augment")
+    found = OnDemand(files, lambda place: images.load_image(files[place].path, phi.input, (shape[0], shape[1])))
+    for place in range(len(found)):
+        found[place]
+    return found
 
 
 def _dictionary(config: ConfigDict, phi: Representation) -> Dictionary:
@@ -387,17 +444,22 @@ def _dictionary(config: ConfigDict, phi: Representation) -> Dictionary:
 
 
 def _settings(config: ConfigDict) -> dict[str, Any]:
-    """The fields that `recipes.prepare` asks for by name; total variation's weight is each row's own, and the optimizer
-    is part of the recipe."""
+    """The fields that `recipes.prepare` asks for by name; total variation's weight is each row's own."""
     wanted = inspect.signature(recipes.prepare).parameters.keys() - {"recipe", "lambda_tv", "optimizer"}
-    return {name: config[name] for name in wanted if name in config}
+    found = {name: config[name] for name in wanted if name in config}
+    if config.regularizers is not None:
+        found["regularizers"] = dict(config.regularizers.items())
+    own = config.optimizer.name and not optimizers.is_scheduled(config.optimizer.name)
+    return found | {"augment": config.augment or None, "optimizer": config.optimizer.name if own else None}
 
 
 def _recipe(config: ConfigDict, phi: Representation) -> recipes.Recipe:
     if config.recipe == "hoggles":
         return recipes.FAST  # of which only the objective is used
-    if config.recipe != "custom":
-        return recipes.get(config.recipe, phi)
-    chosen = config.optimizer
-    rate = optimizers.DEFAULT_RATES[chosen.name] if chosen.rate is None else chosen.rate
-    return recipes.Recipe("custom", recipes.FAST.steps, chosen.name, rate, chosen.schedule)
+    recipe, chosen = recipes.CUSTOM if config.recipe == "custom" else recipes.get(config.recipe, phi), config.optimizer
+    changes: dict[str, Any] = {}
+    if chosen.name and optimizers.is_scheduled(chosen.name):
+        changes = {"optimizer": chosen.name, "rate": optimizers.DEFAULT_RATES[chosen.name]}
+    changes |= {"rate": chosen.rate} if chosen.rate is not None else {}
+    changes |= {"schedule": chosen.schedule} if chosen.schedule else {}
+    return dataclasses.replace(recipe, **changes)

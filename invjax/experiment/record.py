@@ -54,7 +54,7 @@ def _row(batch: Batch, solved: Solved, index: int, feature: Feature, workdir: Pa
         | {
             "weights": job.phi.origin.source,
             "recipe": job.recipe,
-            "lambda_alpha": reconstruction.weights["alpha"],
+            "lambda_alpha": reconstruction.weights.get("alpha", 0.0),
             "seed": reconstruction.seed,
             "steps": job.steps,
             "status": result.status[index],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import glob
 import hashlib
 import itertools
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -45,6 +44,10 @@ class OnDemand(Sequence[Any]):
     def __init__(self, files: Sequence[Picture], read: Callable[[int], Any]) -> None:
         self.files, self._read = tuple(files), read
         self.digests = tuple(_digest(file.path, _modified(file.path)) for file in files)
+
+    def hashes(self) -> dict[str, str]:
+        """The digests by name."""
+        return {file.name: digest for file, digest in zip(self.files, self.digests, strict=True)}
 
     def __len__(self) -> int:
         """Number of items."""
@@ -89,7 +92,7 @@ def find_pictures(patterns: tuple[str, ...]) -> list[Picture]:
     if not patterns:
         raise UserError("no pictures: set config.images to files, folders or patterns, or config.features")
     paths: dict[Path, Path] = {}
-    for path in itertools.chain.from_iterable(map(_expand, patterns)):
+    for path in itertools.chain.from_iterable(map(images.expand, patterns)):
         paths.setdefault(path.resolve(), path)
     names: dict[str, Path] = {}
     for path in paths.values():
@@ -106,28 +109,6 @@ def _name(path: Path, stem: str, taken: Container[str]) -> str:
         count += 1
         name = f"{stem}-{count}"
     return name
-
-
-def _expand(pattern: str) -> list[Path]:
-    path = Path(pattern)
-    if path.is_dir():
-        inside = sorted(file for file in path.iterdir() if _is_picture(file))
-        if not inside:
-            raise UserError(f"{pattern}: no pictures in this folder ({', '.join(images.SUFFIXES)})")
-        return inside
-    if path.exists() or not glob.has_magic(pattern):
-        if not path.exists() and "," in pattern:
-            return [found for part in pattern.split(",") for found in _expand(part.strip())]
-        return [path]
-    matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207, absolute patterns too
-    found = [match for match in matches if match.is_file()]
-    if not found:
-        raise UserError(f"{pattern}: no file matches this pattern")
-    return found
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in images.SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def load_pictures(pictures: Sequence[Picture], phi: Representation, size: int) -> Sequence[np.ndarray]:

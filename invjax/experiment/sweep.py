@@ -45,7 +45,7 @@ def expand(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
     """
     if config.sweep is None:
         return [("", config)]
-    return [(_name(settings), _variant(config, settings)) for settings in _settings(config.sweep)]
+    return [(_name(chosen), _variant(config, chosen)) for chosen in settings(config.sweep)]
 
 
 def by_name(sweep: Any) -> dict[str, dict[str, Any]]:
@@ -59,13 +59,11 @@ def by_name(sweep: Any) -> dict[str, dict[str, Any]]:
     """
     if sweep is None:
         return {}
-    return {
-        _name(settings): {k: v for k, v in settings.items() if k not in OWN_COLUMN} for settings in _settings(sweep)
-    }
+    return {_name(chosen): {k: v for k, v in chosen.items() if k not in OWN_COLUMN} for chosen in settings(sweep)}
 
 
-def _settings(sweep: Any) -> list[Mapping[str, Any]]:
-    """Every combination of fields and values."""
+def settings(sweep: Any) -> list[Mapping[str, Any]]:
+    """What each variant sets, in the order of `expand`; arguments and errors as of `by_name`."""
     if isinstance(sweep, Mapping):
         choices = [list(values) if isinstance(values, (tuple, list)) else [values] for values in sweep.values()]
         found: list[Mapping[str, Any]] = [
@@ -113,7 +111,7 @@ def _copy(config: ConfigDict) -> ConfigDict:
     """A locked copy without the sweep, in the keys of which ConfigDict's own copies tolerate no dots."""
     copy = import_module("invjax.configs.base").get_config()
     for field, value in config.items():
-        if isinstance(value, ConfigDict):
+        if isinstance(copy[field], ConfigDict):
             copy[field].update(dict(value.items()))
         elif field != "sweep":
             copy[field] = value
@@ -124,6 +122,9 @@ def _set(config: ConfigDict, field: str, value: Any) -> None:
     *path, name = field.split(".")
     if field.partition(".")[0] in OF_THE_RUN:
         raise UserError(f"config.sweep: {field} belongs to the whole run: set config.{field} instead")
+    if path == ["options"]:  # which are what the representations say
+        config.options[name] = value
+        return
     if field not in fields(config):
         raise UserError(f"config.sweep: the config has no field '{field}'. {suggestion(field, fields(config))}")
     part = functools.reduce(operator.getitem, path, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from invjax.results import table_of
 
 if TYPE_CHECKING:
     import pandas
+
+    from invjax.types import Origin
 
 STUDY = "distances.csv"
 DISTANCES = ("normalized_spread", "normalized_error", "spread_by_norm", "error_by_norm")  # columns of it
@@ -42,12 +45,13 @@ def write(workdir: Path) -> list[str]:
         OSError: it cannot be written.
     """
     folder = Path(workdir) / "figures"
-    curves.draw(folder / "errors", error_panels(summarise(table_of(rundir.read(workdir)))))
+    run = rundir.read(workdir)
+    curves.draw(folder / "errors", error_panels(summarise(table_of(run))))
     study = Path(workdir) / STUDY
     if not study.exists():
         return []
     try:
-        panels = distance_panels(_read(study))
+        panels = distance_panels(_read(study), run.origins)
     except Exception as error:  # whatever reading a damaged table raises
         return [f"{STUDY} is damaged: no figures/distances ({one_line(error)})"]
     if panels:
@@ -73,17 +77,20 @@ def error_panels(summary: Summary) -> list[Panel]:
     return panels
 
 
-def distance_panels(frame: pandas.DataFrame) -> list[Panel]:
+def distance_panels(frame: pandas.DataFrame, origins: Mapping[str, Origin]) -> list[Panel]:
     """The panels of figures/distances: two for each representation.
 
     Args:
         frame: of distances.csv.
+        origins: of the representations, by name.
     """
     panels = []
     for name, found in frame[frame["at"] != "inverted"].groupby("representation", sort=False):
         series = varying(found, ["representation"], ["layer", "variant", "lambda_tv"])
         restarts, noise = found[found.of == "reconstructions"], found[found.of == "floor"]
-        places = list(dict.fromkeys(found["at"]))  # pixels, and layers as a study takes them: in order
+        order = ["pixels", *(layer.name for layer in origins[name].layers)]
+        there = list(dict.fromkeys(found["at"]))
+        places = sorted(there, key=lambda at: order.index(at) if at in order else len(order))
         form, unit = _unit(found)
         for side, title in SIDES.items():
             column = form.format(side)

@@ -194,10 +194,10 @@ def _check(name: str, make: Callable[..., Representation], options: Mapping[str,
     parameters = inspect.signature(make).parameters
     check_options(name, options, parameters)
     for option, value in options.items():
-        kind = type(parameters[option].default)
-        fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-        if kind in (bool, int, float, str) and not fits and not (option == "layer" and not isinstance(value, int)):
-            raise UserError(f"{name}: the option {option} must be {_KINDS[kind]}, got {value!r}")
+        default = parameters[option].default
+        for kinds, wanted in _KINDS.items():
+            if type(default) in kinds and type(value) not in kinds and option != "layer":
+                raise UserError(f"{name}: the option {option} must be {wanted}, got {value!r}")
 
 
-_KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+_KINDS = {(bool,): "True or False", (int, float): "a number", (str,): "text"}  # by type of the default

@@ -35,7 +35,7 @@ def test_bundled_configs_are_found_by_name():
     ("override", "message"),
     [
         ("--config.restart=1", "no field 'restart'. Did you mean restarts"),
-        ("--config.nonsense=1", "no field 'nonsense'. Valid: alpha, batch_size"),
+        ("--config.nonsense=1", "no field 'nonsense'. Valid: alpha, augment, batch_size"),
         ("--config.optimizer.speed=1", "no field 'speed'"),
         ("--config.restarts=many", "--config.restarts=many"),
         ("--config.restarts=1.5", "--config.restarts=1.5"),
@@ -61,7 +61,7 @@ def test_bundled_configs_are_found_by_name():
         ("--config.batch_size=0", "config.batch_size must be"),
         ("--config.seed=-1", "config.seed must be"),
         ("--config.recipe=slow", "config.recipe must be one of fast, paper, custom, hoggles, got 'slow'"),
-        ("--config.loss=l3", "config.loss must be one of euclidean"),
+        ("--config.loss=l3", "config.loss: unknown loss 'l3'. Valid: euclidean"),
         ("--config.representations=hgo", "unknown representation 'hgo'. Did you mean hog? Valid: hog, hogb, dsift"),
         ("--config.representations=()", "config.representations must be"),
         ("--config.layers=conv1", "has no layers, got 'conv1'"),
@@ -120,4 +120,4 @@ def test_a_missing_config_file_is_named():
 
 def test_as_dict_is_json():
     assert configs.as_dict(configs.default())["representations"] == ["hog"]
-    assert configs.as_dict(configs.default())["optimizer"]["name"] == "adam"
+    assert configs.as_dict(configs.default())["optimizer"]["name"] == ""

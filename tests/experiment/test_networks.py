@@ -13,6 +13,7 @@ from invjax import UserError, cli, networks
 from invjax.experiment import config as configs
 from invjax.experiment import plan
 from invjax.experiment.run import run
+from invjax.types import Origin
 
 from ..conftest import blobs
 
@@ -41,9 +42,12 @@ def changed(config, **fields):
         ({"layers": ("conv1,1*conv1",)}, "config.layers must be different names"),
         ({"layers": (1,)}, "config.layers must be names, as text"),
         ({"weights_seed": -1}, "config.weights_seed must be a whole number from 0"),
-        ({"representations": ("hog",), "weights": "random"}, "config.weights: hog has no weights, got 'random'"),
+        ({"representations": ("hog",), "weights": "random"}, "config.weights has no effect: hog has no weights"),
         ({"precision": "half"}, "config.precision must be one of float32, tf32, bfloat16, got 'half'"),
-        ({"representations": ("hog",), "precision": "bfloat16"}, "config.precision: hog is computed in float32, got"),
+        (
+            {"representations": ("hog",), "precision": "bfloat16"},
+            "config.precision has no effect: hog has no precision",
+        ),
     ],
 )
 def test_a_mistake_is_one_clear_line(fields, message):
@@ -54,7 +58,9 @@ def test_a_mistake_is_one_clear_line(fields, message):
 
 def test_options_of_others_are_refused(config):
     config.options.cell = 4
-    with pytest.raises(UserError, match=r"config\.options\.cell: squeezenet has no such option"):
+    with pytest.raises(
+        UserError, match=r"config\.options: squeezenet has no option 'cell'\. Valid: weights, seed, precision"
+    ):
         plan.make_jobs(changed(config, representations=("squeezenet",), weights="random"))
 
 
@@ -89,7 +95,9 @@ def test_an_unknown_layer_is_one_line(capsys, picture, tmp_path, layer):
     arguments = ["invert", str(picture), "--representation", "squeezenet", "--layer", layer, "--weights", "random"]
     assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 2
     printed = capsys.readouterr()
-    assert re.fullmatch(r"invjax: error: squeezenet has no layer '\S+'\..* Valid: conv1, .*\n", printed.err)
+    assert re.fullmatch(
+        r"invjax: error: config.layers: squeezenet has no layer '\S+'\..* Valid: conv1, .*\n", printed.err
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -166,7 +174,9 @@ def test_other_weights_of_the_same_name_are_other_fingerprints(finished):
     [job] = plan.make_jobs(config)
 
     def fingerprints(source):
-        return plan.fingerprints([dataclasses.replace(job, phi=dataclasses.replace(job.phi, source=source))])
+        return plan.fingerprints(
+            [dataclasses.replace(job, phi=dataclasses.replace(job.phi, origin=Origin(source=source)))]
+        )
 
     first, second = fingerprints("squeezenet sha256:0123"), fingerprints("squeezenet sha256:4567")
     weights = "weights of squeezenet: squeezenet"

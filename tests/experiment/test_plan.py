@@ -119,6 +119,5 @@ def test_options_reach_the_representation(config):
     assert job.targets().of(0).shape == (8, 8, 12)
     config.representations = ("dsift",)
     config.options.bilinear = True
-    configs.check(config)
     with pytest.raises(UserError, match="dsift has no option 'bilinear'"):
-        plan.make_jobs(config)
+        configs.check(config)

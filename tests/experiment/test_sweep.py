@@ -75,7 +75,7 @@ def test_fields_with_columns_of_their_own_name_no_variant(config):
         ({"lambda_tv": (5.0, 5)}, "is asked for twice"),
         ({"lambda_tv": (0.5, 0.5000001)}, "is asked for twice, or differs by too little"),  # one name of a file
         ({"mask": ("group 3/2",)}, "config.mask 'group 3/2', hog: 27 channels have no group 2"),
-        ({"hoggles": ("x" * 200,)}, "is too long for the name of a file"),
+        ({"augment": ("jitter(1)" + 30 * " + jitter(1)",)}, "is too long for the name of a file"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_runs(config, tmp_path, sweep, message):
