@@ -1,7 +1,6 @@
-"""Optimisers: optax gradient transformations on u, and the learning-rate schedules they follow.
+"""Optimisers: optax gradient transformations on the params, and the learning-rate schedules of the recipes' own.
 
-Anything of optax's can be used instead; those here are the ones a config can name. Rates are in units of u, that is
-grey levels / σ.
+By name there are those of the recipes, here, and all of optax's; see `get` for which is which.
 """
 
 from __future__ import annotations
@@ -120,7 +119,7 @@ def scheduled(name: str, rate: float, schedule: str, steps: int, image_shape: Sh
         name: "momentum" (the paper's), "sgd", "adam", "sobolev_adam" (adam in the proportions of natural pictures),
             "lbfgs" (fixed step sizes) or "lbfgs_linesearch" (finds them itself, several gradients a step, ignores
             rate and schedule).
-        rate: base learning rate > 0; for adam in grey levels, else in units of u.
+        rate: base learning rate > 0; of IN_GREY_LEVELS in grey levels, else in units of u, that is grey levels / σ.
         schedule: one of SCHEDULES.
         steps: length of the run, for the schedule.
         image_shape: [H, W, C] of the pictures to be found.

@@ -33,7 +33,7 @@ class Recipe:
         name: as it appears in results.
         steps: gradient steps.
         optimizer: a name of `optimizers.OPTIMIZERS`.
-        rate: base learning rate, see `optimizers.get`.
+        rate: base learning rate, see `optimizers.scheduled`.
         schedule: a name of `optimizers.SCHEDULES`.
         sharpness: (first, last, fraction): where Φ assigns pixels to bins by hard votes, descend on soft votes
             instead, whose sharpness κ grows geometrically from first to last over that fraction of the steps. None:

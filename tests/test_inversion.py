@@ -414,7 +414,6 @@ def test_targets_that_cannot_be_inverted(target, message):
         ({"lambda_range": -1.0}, "lambda_range must be at least 0"),
         ({"recipe": "slow"}, "unknown recipe 'slow'. Valid: fast, paper"),
         ({"recipe": Recipe("mine", 5, "adam", 0.0, "constant")}, "learning rate must be positive"),
-        ({"loss": "l7"}, "unknown loss 'l7'"),
         ({"alpha": 0.5}, "alpha ≥ 1"),
         ({"alpha": 4.0}, "alpha = 4 needs a lambda_alpha"),
         ({"beta": 0.0}, "beta > 0"),

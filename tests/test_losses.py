@@ -76,3 +76,15 @@ def test_a_loss_is_one_number(name):
 def test_unknown_name():
     with pytest.raises(UserError, match=r"unknown loss 'l2'\. Valid: euclidean, l1, inner_product"):
         losses.get("l2")
+
+
+def test_a_loss_of_the_users(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def loss(f, t):\n    return 3.0\n\ndef make(power=1):\n    return lambda f, t: power\n")
+    assert losses.get(f"{path}:loss")(FEATURE, TARGET) == 3
+    assert losses.get(f"{path}:make(power=4)")(FEATURE, TARGET) == 4
+    assert losses.get(f"{path}:make()") is losses.get(f"{path}:make()")
+    assert losses.get("l1") is losses.get("l1()") is losses.get(losses.l1) is losses.l1
+    for wrong in ("l1(power=3)", f"{path}:loss()", f"{path}:absent", 3):
+        with pytest.raises(UserError):
+            losses.get(wrong)

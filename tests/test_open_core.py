@@ -172,10 +172,113 @@ def test_a_start_in_another_parameterisation_is_exact_or_refused():
     np.testing.assert_array_equal(found(parameterization=same).images, found().images)
 
 
-@pytest.mark.parametrize("wrong", [{"augment": 3}, {"loss": 3}, {"loss": "l3"}, {"parameterization": 3}])
+@pytest.mark.parametrize("wrong", [{"augment": 3}, {"loss": 3}, {"parameterization": 3}])
 def test_what_is_no_function_is_refused(wrong):
     with pytest.raises(UserError):
         found(**wrong)
+
+
+class Unhashable:
+    """A loss that cannot tell compiled programs apart."""
+
+    def __call__(self, feature, target):
+        return jnp.sum(feature - target)
+
+    def __eq__(self, other):
+        return True
+
+
+def fails(*arguments):
+    raise ZeroDivisionError("first line\nsecond line")
+
+
+WRONG = {
+    "an array": {"loss": lambda f, t: f - t},
+    "whole numbers": {"loss": lambda f, t: jnp.sum(f > t)},
+    "nothing": {"loss": lambda f, t: None},
+    "two": {"loss": lambda f, t: (jnp.sum(f), jnp.sum(t))},
+    "too few arguments": {"loss": jnp.tanh},
+    "no hash": {"loss": Unhashable()},
+    "a regularizer's array": {"regularizers": {"mine": (1.0, jnp.square)}},
+    "a regularizer's whole number": {"regularizers": {"mine": (1.0, lambda u: 3)}},
+    "an unknown regularizer": {"regularizers": {"mine": (1.0, "total_variations")}},
+    "another shape": {"augment": lambda key, u: u[1:]},
+    "of another picture": {"parameterization": parameterizations.pixels((9, 9, 1)), "optimizer": "sgd"},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_functions_are_tried_before_anything_is_computed(wrong, monkeypatch):
+    monkeypatch.setattr(inversion, "solve", fails)
+    with pytest.raises(UserError) as told:
+        found(**wrong)
+    assert "\n" not in str(told.value) and any(name in str(told.value) for name in [*wrong, "mine"])
+
+
+@pytest.mark.parametrize("wrong", [{"loss": fails}, {"augment": fails}, {"regularizers": {"mine": (0.0, fails)}}])
+def test_what_a_function_raises_is_told(wrong):
+    with pytest.raises(UserError, match=r"ZeroDivisionError: first line$") as told:
+        recipes.prepare(PIXELS, SHAPE, **wrong)
+    assert isinstance(told.value.__cause__, ZeroDivisionError)
+
+
+def test_a_loss_of_parts_is_tried_on_them():
+    def both(params, image):
+        return {"a": image, "b": image[1:]}
+
+    phi = Representation({}, both, "both", InputSpec(1, (128.0,)), parts=(("a", 1.0), ("b", 1.0)))
+    target = {"a": PICTURE, "b": PICTURE[1:]}
+    assert found(phi, target, loss=lambda f, t: jnp.sum((f - t) ** 2), steps=1).images.shape == (1, *SHAPE)
+    with pytest.raises(UserError):
+        found(phi, target, loss=lambda f, t: f["a"] - t["a"])
+
+
+@pytest.mark.parametrize(
+    "argument, term",
+    [("lambda_tv", "tv"), ("beta", "tv"), ("lambda_alpha", "alpha"), ("alpha", "alpha"), ("lambda_range", "range")],
+)
+@pytest.mark.parametrize("change", [None, (1.0, jnp.sum)])
+def test_what_has_no_effect_is_refused(argument, term, change):
+    given = {argument: 1.5} if argument != "alpha" else {"alpha": 1.5, "lambda_alpha": 1.0}
+    with pytest.raises(UserError, match="has no effect"):
+        recipes.prepare(PIXELS, SHAPE, regularizers={term: change}, **given)
+    other = "tv" if term == "alpha" else "alpha"
+    assert recipes.prepare(PIXELS, SHAPE, regularizers={other: change}, **given)
+
+
+def test_everything_by_name_is_the_same_as_made_in_python(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("""
+import jax.numpy as jnp
+import optax
+
+def loss(power):
+    return lambda feature, target: jnp.mean(jnp.abs(feature - target) ** power)
+
+def bright(u):
+    return jnp.sum(u) ** 2
+""")
+    texts = {
+        "loss": f"{path}:loss(power=4)",
+        "regularizers": {"bright": (0.5, f"{path}:bright"), "tv": (0.25, "total_variation(beta=1)")},
+        "optimizer": "lion(learning_rate=0.01)",
+        "parameterization": "fourier(decay=1.5)",
+        "augment": "jitter(pixels=3) + rotation(5)",
+    }
+    functions = {
+        "loss": lambda f, t: jnp.mean(jnp.abs(f - t) ** 4),
+        "regularizers": {
+            "bright": (0.5, lambda u: jnp.sum(u) ** 2),
+            "tv": (0.25, regularizers.total_variation(1.0)),
+        },
+        "optimizer": optax.lion(0.01),
+        "parameterization": parameterizations.fourier(SHAPE, 1.5),
+        "augment": augmentations.compose(augmentations.jitter(3), augmentations.rotation(5)),
+    }
+    named, made = found(**texts, steps=5), found(**functions, steps=5)
+    np.testing.assert_array_equal(named.images, made.images)
+    assert named.history.keys() == made.history.keys()
+    assert recipes.prepare(PIXELS, SHAPE, **texts)[0] == recipes.prepare(PIXELS, SHAPE, **texts)[0]  # one compilation
 
 
 def test_augmentations_are_new_in_every_step_and_seen_by_phi_only():
@@ -218,13 +321,12 @@ def test_step_may_be_vmapped_by_anyone():
     states = jax.vmap(lambda problem: inversion.start(method, problem))(problems)
     for _ in range(5):
         states = jax.vmap(lambda problem, state: inversion.step(method, PIXELS, problem, state))(problems, states)
-    for restart, key in enumerate(keys):
+    for restart in range(3):
         problem = jax.tree.map(lambda leaf, restart=restart: leaf[restart], problems)
         state = inversion.start(method, problem)
         for _ in range(5):
             state = inversion.step(method, PIXELS, problem, state)
         np.testing.assert_allclose(states.params[restart], state.params, rtol=0, atol=1e-6)
-        assert key is keys[restart]
 
 
 @pytest.mark.parametrize(

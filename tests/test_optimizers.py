@@ -147,3 +147,68 @@ def test_unknown_names():
 def test_rate_out_of_range(rate):
     with pytest.raises(UserError, match="learning rate must be positive"):
         optimizers.scheduled("sgd", rate, "constant", 10, SHAPE)
+
+
+def named(chosen):
+    return optimizers.get(chosen, "decades", 20, SHAPE)
+
+
+def test_a_name_alone_is_the_recipes():
+    for name, rate in optimizers.DEFAULT_RATES.items():
+        assert named(name) is optimizers.scheduled(name, rate, "decades", 20, SHAPE)
+    assert list(optimizers.DEFAULT_RATES) == list(optimizers.OPTIMIZERS)
+
+
+def test_a_name_with_options_is_optaxs():
+    gradient = jnp.array([1e-3, -50, 7]).reshape(SHAPE)
+    [step] = minimise(named("adam(learning_rate=0.25)"), 0 * START, lambda u: gradient, 1)  # of any gradient
+    np.testing.assert_allclose(step.ravel(), [-0.25, 0.25, -0.25], rtol=1e-3)
+    path = minimise(named("sgd(0.1, momentum=0.5)"), 0 * START, jnp.ones_like, 3)
+    np.testing.assert_allclose(path[:, 0, 0, 0], [-0.1, -0.25, -0.425], rtol=1e-5)
+    again = named(("sgd", {"momentum": 0.5, "learning_rate": 0.1}))
+    np.testing.assert_array_equal(minimise(again, 0 * START, jnp.ones_like, 3), path)
+    assert named("sgd(0.1)") is named("sgd(0.1)")  # one compilation
+    own = optax.sgd(0.1)
+    assert named(own) is own
+
+
+def test_options_that_are_lists():
+    gradient = jnp.array([1.0, 2.0, 3.0]).reshape(SHAPE)
+    optimizer = named(("adamw", {"learning_rate": 0.1, "weight_decay": 1.0, "mask": [False]}))
+    state = optimizer.init([0 * START + 5])
+    [update], _ = optimizer.update([gradient], state, [0 * START + 5])
+    np.testing.assert_allclose(update, np.full(SHAPE, -0.1), rtol=1e-3)  # no decay
+
+
+def test_an_optimizer_of_the_users(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import optax\nready = optax.sgd(1.0)\n\ndef make(rate=2.0):\n    return optax.sgd(rate)\n")
+    for name, rate in {"ready": 1, "make": 2, "make()": 2, "make(rate=3)": 3}.items():
+        [step] = minimise(named(f"{path}:{name}"), 0 * START, jnp.ones_like, 1)
+        np.testing.assert_allclose(step, np.full(SHAPE, -rate))
+    for wrong in ("ready()", "make(speed=1)", "optax", "absent"):
+        with pytest.raises(UserError):
+            named(f"{path}:{wrong}")
+
+
+@pytest.mark.parametrize(
+    "chosen, message",
+    [
+        ("adam()", "learning_rate"),
+        (("adam", {}), "learning_rate"),
+        ("adamw", "learning_rate"),
+        ("polynomial_schedule", "init_value, end_value, power, transition_steps"),
+        ("sgd(rate=0.1)", "no option 'rate'"),
+        (("sgd", {3: 0.1}), "no option '3'"),
+        (("sgd", {"learning_rate": 0.1, "momentum": [[1]], "x": 1}), "no option 'x'"),
+        ("momentum(rate=0.1)", "takes no options"),
+        ("contrib", "unknown optimizer 'contrib'"),
+        ("constant_schedule(0.1)", "must be an optax transformation"),
+        (optax.sgd, "must be"),
+        (None, "must be"),
+    ],
+)
+def test_what_is_no_optimizer(chosen, message):
+    with pytest.raises(UserError, match=message) as told:
+        named(chosen)
+    assert "\n" not in str(told.value)

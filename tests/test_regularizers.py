@@ -120,6 +120,17 @@ def test_empty_range(low, high):
         regularizers.bounded_range(low, high)
 
 
+def test_by_name():
+    assert regularizers.get("alpha_norm") is regularizers.alpha_norm(6.0)
+    assert regularizers.get("total_variation(beta=1.5)") is regularizers.total_variation(1.5)
+    assert regularizers.get("bounded_range(high=2, low=-1)") is regularizers.bounded_range(-1, 2)
+    assert regularizers.get(np.sum) is np.sum
+    with pytest.raises(UserError, match="low, high"):
+        regularizers.get("bounded_range")
+    with pytest.raises(UserError, match="Did you mean total_variation"):
+        regularizers.get("total_variaton")
+
+
 def test_the_same_arguments_give_the_same_function():
     """Otherwise jit would compile it again."""
     assert regularizers.alpha_norm(6.0) is regularizers.alpha_norm(6.0)
