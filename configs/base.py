@@ -32,7 +32,8 @@ def get_config() -> ConfigDict:
     config.options.orientations = config_dict.placeholder(int)  # HOG 9 (undirected), DSIFT 8 (full circle)
     config.options.bilinear = config_dict.placeholder(bool)  # HOG: share votes between orientations; False
 
-    config.mask = ""  # part of the feature: "centre 5x5" positions, "group 1/2" or "channels 0:48"; all of it
+    config.mask = ""  # part of the feature: "centre 5x5" positions, "group 1/2" or "channels 0:48", or several, "centre
+    # 1x1, channels 7:8"; all of it
 
     # How many reconstructions: images × representations × lambda_tv × restarts
     config.restarts = 1  # starts from different noise
