@@ -39,7 +39,8 @@ def get_config() -> ConfigDict:
     config.precision = "tf32"
     # Options of the representations, whatever they have (`invjax representations NAME`): --config.options.cell=6
     config.options = ConfigDict()
-    # Part of the feature: "centre 5x5" positions, "group 1/2" or "channels 0:48", several joined by commas; empty: all.
+    # Part of the feature: "centre 5x5" positions, "group 1/2" or "channels 0:48", or what several of them keep,
+    # "centre 1x1, channels 7:8"; empty: all of it.
     config.mask = ""
 
     # --- How many: images × representations × layers × lambda_tv × restarts ---

@@ -7,6 +7,7 @@ keeps only what the mask keeps. Positions are [row, column] of a feature [h, w, 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Sequence
 
@@ -84,18 +85,26 @@ def named(text: str, shape: tuple[int, ...]) -> np.ndarray:
     """The mask that a config asks for.
 
     Args:
-        text: "centre 5x5" (positions), "group 1/2" (the first half of the channels), or "channels 0:48".
+        text: "centre 5x5" (positions), "group 1/2" (the first half of the channels), "channels 0:48", or several of
+            these, "centre 5x5, channels 0:48": what all of them keep, their product.
         shape: of the feature.
 
     Returns:
         float32, broadcastable to the feature.
 
     Raises:
-        UserError: no such mask, or not of such a feature.
+        UserError: no such mask, not of such a feature, or it keeps nothing.
     """
-    kind, first, last = parse(text)
-    if not isinstance(shape, tuple) or (kind == "centre" and len(shape) != 3):
+    parts = parse(text)
+    if not isinstance(shape, tuple) or ("centre" in parts and len(shape) != 3):
         raise UserError(f"mask '{text}' does not fit a feature of shape {shape}")
+    mask = functools.reduce(np.multiply, (_part(kind, *numbers, shape) for kind, numbers in parts.items()))
+    if not mask.any():
+        raise UserError(f"mask '{text}' keeps nothing: its parts have nothing in common")
+    return mask
+
+
+def _part(kind: str, first: int, last: int, shape: tuple[int, ...]) -> np.ndarray:
     if kind == "group":
         return channel_group(shape, first - 1, last)
     if kind == "channels":
@@ -103,16 +112,22 @@ def named(text: str, shape: tuple[int, ...]) -> np.ndarray:
     return centre((shape[0], shape[1], shape[2]), first, last)
 
 
-def parse(text: str) -> tuple[str, int, int]:
-    """("centre", 5, 5) of "centre 5x5", and likewise of what else `named` knows.
+def parse(text: str) -> dict[str, tuple[int, int]]:
+    """{"centre": (5, 5), "channels": (0, 48)} of "centre 5x5, channels 0:48", and likewise of what else `named` knows.
 
     Raises:
-        UserError: it is none of them.
+        UserError: a part is none of them, or there are two of a kind.
     """
-    wanted = re.fullmatch(r"(centre|group|channels) +(\d+)([x/:])(\d+)", text.strip())
-    if not wanted or wanted[3] != _SEPARATORS[wanted[1]]:
-        raise UserError(f"unknown mask '{text}': write 'centre 5x5', 'group 1/2' or 'channels 0:48'")
-    return wanted[1], int(wanted[2]), int(wanted[4])
+    parts: dict[str, tuple[int, int]] = {}
+    for part in text.split(","):
+        wanted = re.fullmatch(r"(centre|group|channels) +(\d+)([x/:])(\d+)", part.strip())
+        if not wanted or wanted[3] != _SEPARATORS[wanted[1]]:
+            known = "'centre 5x5', 'group 1/2', 'channels 0:48', or several: 'centre 5x5, channels 0:48'"
+            raise UserError(f"unknown mask '{text}': write {known}")
+        if wanted[1] in parts:
+            raise UserError(f"mask '{text}': {wanted[1]} is there twice")
+        parts[wanted[1]] = int(wanted[2]), int(wanted[4])
+    return parts
 
 
 _SEPARATORS = {"centre": "x", "group": "/", "channels": ":"}

@@ -89,6 +89,53 @@ def test_masks_combine_by_multiplication():
     np.testing.assert_array_equal(feature_of(masks.apply(phi, both), IMAGE), feature_of(nested, IMAGE))
 
 
+@pytest.mark.parametrize(
+    "text, rows, columns, channels",
+    [
+        ("centre 1x3", (1, 2), (1, 4), (0, 6)),
+        ("group 2/3", (0, 4), (0, 5), (2, 4)),
+        ("centre 1x3, channels 4:6", (1, 2), (1, 4), (4, 6)),
+        (" channels 4:6,centre 1x3 ", (1, 2), (1, 4), (4, 6)),
+        ("group 2/2, centre 4x1", (0, 4), (2, 3), (3, 6)),
+        ("group 1/2, centre 2x2, channels 1:5", (1, 3), (1, 3), (1, 3)),
+    ],
+)
+def test_a_text_keeps_what_all_its_parts_keep(text, rows, columns, channels):
+    mask = masks.named(text, (4, 5, 6))
+    expected = np.zeros((4, 5, 6))
+    expected[slice(*rows), slice(*columns), slice(*channels)] = 1
+    np.testing.assert_array_equal(np.broadcast_to(mask, (4, 5, 6)), expected)
+    assert mask.dtype == np.float32
+
+
+def test_channels_of_a_vector_combine():
+    np.testing.assert_array_equal(masks.named("group 2/2, channels 2:5", (6,)), [0, 0, 0, 1, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("middle", "unknown mask 'middle': .*centre 5x5, channels 0:48"),
+        ("centre 1x1,", "unknown mask 'centre 1x1,'"),
+        ("centre 1x1 channels 0:2", "unknown mask"),
+        ("centre 1x1, channels 0/2", "unknown mask"),
+        ("centre 1x1, channels 0:2, centre 3x3", "mask 'centre 1x1, channels 0:2, centre 3x3': centre is there twice"),
+        ("group 1/2, channels 3:6", "keeps nothing"),
+        ("centre 5x1, channels 0:2", "5×1 does not fit into 4×5"),
+        ("centre 1x1, channels 4:7", r"some of 0\.\.5"),
+    ],
+)
+def test_a_text_that_is_no_mask_of_the_feature(text, message):
+    with pytest.raises(UserError, match=message) as raised:
+        masks.named(text, (4, 5, 6))
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_vector_has_no_centre():
+    with pytest.raises(UserError, match=r"does not fit a feature of shape \(6,\)"):
+        masks.named("centre 1x1, channels 0:2", (6,))
+
+
 def test_dict_of_features():
     phi = masks.apply(Representation({}, TwoParts(), "parts"), {"rows": np.zeros(32), "columns": np.ones(40)})
     feature = phi(IMAGE)

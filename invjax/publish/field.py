@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from invjax import masks, networks
+from invjax.experiment import sweep
 
 
 class Box(NamedTuple):
@@ -27,13 +29,13 @@ def box(representation: str, layer: str, mask: str, width: int, height: int) -> 
     Args:
         representation: name of a network.
         layer: of it.
-        mask: as in a config, "centre 5x5".
+        mask: as in a config, "centre 5x5"; empty for none.
         width, height: of the picture, pixels.
 
     Returns:
         The box, or None where no positions are left out: other masks, layers without positions, other representations.
     """
-    if not mask.startswith("centre") or representation not in networks.names():
+    if not mask or "centre" not in masks.parse(mask) or representation not in networks.names():
         return None
     network = networks.get(representation)
     if layer not in network.names():
@@ -44,7 +46,7 @@ def box(representation: str, layer: str, mask: str, width: int, height: int) -> 
         return None
     picture = jax.ShapeDtypeStruct((1, height, width, network.input.channels), np.float32)
     feature = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x)[0][layer], picture)
-    kept = masks.named(mask, feature.shape[1:])[..., 0]
+    kept = masks.named(mask, feature.shape[1:]).any(-1)
     rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
     return Box(
         max(0, seen.offset + int(columns[0]) * seen.stride),
@@ -54,7 +56,11 @@ def box(representation: str, layer: str, mask: str, width: int, height: int) -> 
     )
 
 
-def mask_of(variant: str, config_mask: str) -> str:
-    """The mask of a reconstruction: that of its variant, "beta=1, mask=centre 5x5", or else of the config."""
-    swept = [setting.removeprefix("mask=") for setting in variant.split(", ") if setting.startswith("mask=")]
-    return swept[0] if swept else config_mask
+def masks_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The mask of each variant of a run, by its name; by "" where nothing is swept.
+
+    Args:
+        config: of config.json.
+    """
+    variants = sweep.by_name(config.get("sweep")) or {"": {}}
+    return {name: changes.get("mask", config.get("mask")) or "" for name, changes in variants.items()}

@@ -11,7 +11,7 @@ from PIL import Image as pillow
 
 from invjax.publish import tiles
 from invjax.publish.arrange import Grid, arrange, bands
-from invjax.publish.field import box, mask_of
+from invjax.publish.field import box, masks_of
 from invjax.publish.summary import TITLES, measure_of
 from invjax.publish.tiles import Band, Frame, Pictures, Tile
 from invjax.report import rundir
@@ -47,8 +47,8 @@ def write(workdir: Path, rows: str = "", columns: str = "", field: bool = False)
     shown = [row for line in grid.lines for row in line.cells if row]
     originals = [] if given else [_original(image) for image in dict.fromkeys(row.image for row in shown)]
     pictures, notes = load(Path(workdir), [*originals, *(row.picture for row in shown)])
-    measure, mask = measure_of(frame), str(run.config.get("mask") or "")
-    frames = {row.picture: _frames(row, mask, pictures[row.picture]) for row in shown if field}
+    measure, masks = measure_of(frame), masks_of(run.config) if field else {}
+    frames = {row.picture: _frames(row, masks.get(row.variant, ""), pictures[row.picture]) for row in shown}
 
     def tile(row: Any) -> Tile:
         error = getattr(row, measure)
@@ -109,7 +109,7 @@ def _frames(row: Any, mask: str, picture: np.ndarray | None) -> tuple[Frame, ...
     if picture is None:
         return ()
     height, width, _ = picture.shape
-    seen = box(row.representation, row.layer, mask_of(row.variant, mask), width, height)
+    seen = box(row.representation, row.layer, mask, width, height)
     return ((seen.left / width, seen.top / height, seen.right / width, seen.bottom / height),) if seen else ()
 
 

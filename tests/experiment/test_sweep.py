@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invjax import UserError, cli, inversion, study
+from invjax import UserError, cli, inversion, representations, study
 from invjax.errors import Incomplete
 from invjax.experiment import config as configs
 from invjax.experiment import plan
@@ -159,6 +159,38 @@ def test_a_mask_inverts_a_part(config, tmp_path):
     assert np.count_nonzero(np.abs(centre).sum(axis=-1)) == 1
     np.testing.assert_array_equal(group[..., :9], whole[..., :9])
     assert not group[..., 9:].any()
+
+
+def test_masks_combine_on_the_command_line(picture, tmp_path):
+    """Errors are those of the part that all masks of a variant keep, in a run and in a sweep over masks."""
+    overrides = [f"--config.images={picture}", "--config.size=0", "--config.steps=12", "--config.every=4"]
+    both = "centre 1x1, channels 0:8"
+    out, swept = tmp_path / "out", tmp_path / "swept"
+    assert cli.main(["run", "base", "--workdir", str(out), *overrides, f"--config.mask={both}"]) == 0
+    sweep = f"--config.sweep={{'mask': ('{both}', 'group 1/3')}}"
+    assert cli.main(["run", "base", "--workdir", str(swept), *overrides, sweep]) == 0
+    [alone], (combined, group) = rows_of(out), rows_of(swept)
+    assert (combined["variant"], group["variant"]) == (f"mask={both}", "mask=group 1/3")
+    assert (swept / combined["picture"]).read_bytes() == (out / alone["picture"]).read_bytes()
+    phi = representations.get("hog")
+
+    def seen(path):
+        with np.load(path) as arrays:
+            return np.asarray(phi(arrays["image"]))[2, 2, :8]  # of 5×5 cells
+
+    original = np.asarray(Image.open(picture), np.float32)[..., None] - 128
+    target, found = np.asarray(phi(original))[2, 2, :8], seen((out / alone["picture"]).with_suffix(".npz"))
+    error = ((found - target) ** 2).sum() / (target**2).sum()
+    np.testing.assert_allclose(float(alone["relative_error"]), error, rtol=1e-4)
+
+
+def test_what_a_mask_makes_all_zero_is_told(config, tmp_path):
+    half = np.zeros((64, 64), np.uint8)
+    half[:, :8] = 255
+    Image.fromarray(half).save(tmp_path / "half.png")
+    config.images, config.mask = (str(tmp_path / "half.png"),), "centre 1x1, channels 0:8"
+    with pytest.raises(Incomplete, match="half from hog first: the target feature of hog is all zero"):
+        run(config, tmp_path / "out")
 
 
 def test_a_larger_sweep_computes_only_what_is_new(config, tmp_path, monkeypatch):

@@ -5,14 +5,22 @@ import numpy as np
 import pytest
 
 from invjax import masks, representations
-from invjax.publish.field import box, mask_of
+from invjax.publish.field import box, masks_of
 
 from ..networks.common import CLOSE, QUICKLY, seeded
 
 HEIGHT, WIDTH = 99, 115
 
 
-@pytest.mark.parametrize(("layer", "mask"), [("conv1", "centre 5x5"), ("conv2", "centre 2x3"), ("pool2", "centre 5x5")])
+@pytest.mark.parametrize(
+    ("layer", "mask"),
+    [
+        ("conv1", "centre 5x5"),
+        ("conv1", "centre 2x3, channels 7:8"),
+        ("conv2", "group 2/2, centre 2x3"),
+        ("pool2", "centre 5x5"),
+    ],
+)
 def test_a_box_is_where_the_gradient_is(layer, mask):
     phi = representations.get("caffenet", layer=layer, weights="random")
     shape = phi.feature_shape((HEIGHT, WIDTH, 3))
@@ -30,6 +38,7 @@ def test_a_box_is_where_the_gradient_is(layer, mask):
     [
         ("caffenet", "conv1", ""),
         ("caffenet", "conv1", "group 1/2"),
+        ("caffenet", "conv1", "group 1/2, channels 0:8"),
         ("caffenet", "fc6", "centre 1x1"),
         ("caffenet", "conv1+conv2", "centre 5x5"),
         ("hog", "", "centre 5x5"),
@@ -40,6 +49,17 @@ def test_there_is_no_box_where_no_positions_are_left_out(representation, layer, 
 
 
 def test_the_mask_of_a_variant_goes_before_that_of_the_config():
-    assert mask_of("beta=1, mask=centre 3x3", "centre 5x5") == "centre 3x3"
-    assert mask_of("beta=1", "centre 5x5") == "centre 5x5"
-    assert mask_of("", "") == ""
+    both = "centre 3x3, channels 0:8"
+    sweep = {"beta": [1.0, 2.0], "mask": [both, ""]}
+    assert masks_of({"mask": "centre 5x5", "sweep": sweep}) == {
+        f"beta=1, mask={both}": both,
+        "beta=1, mask=default": "",
+        f"beta=2, mask={both}": both,
+        "beta=2, mask=default": "",
+    }
+    assert masks_of({"mask": both, "sweep": [{"beta": 1.0}, {"mask": "group 1/2"}]}) == {
+        "beta=1": both,
+        "mask=group 1/2": "group 1/2",
+    }
+    assert masks_of({"mask": both, "sweep": None}) == {"": both}
+    assert masks_of({}) == {"": ""}

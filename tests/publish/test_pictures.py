@@ -190,9 +190,19 @@ def test_wrong_axes_are_refused(tmp_path):
         pictures.write(tmp_path, rows="layer", columns="layer")
 
 
-def test_a_frame_around_what_the_centre_sees(tmp_path):
+COMBINED = {"beta": [1.0], "mask": ["channels 7:8, centre 5x5"]}
+
+
+@pytest.mark.parametrize(
+    ("variant", "config"),
+    [
+        ("", {"mask": "centre 5x5"}),
+        ("beta=1, mask=channels 7:8, centre 5x5", {"mask": "group 1/2", "sweep": COMBINED}),
+    ],
+)
+def test_a_frame_around_what_the_centre_sees(tmp_path, variant, config):
     """White and black beside each other where the box is, on the reconstruction and on the original."""
-    rows = make_run(tmp_path, images=("cat",), features=(("caffenet", "conv1"),), mask="centre 5x5")
+    rows = make_run(tmp_path, images=("cat",), features=(("caffenet", "conv1"),), variants=(variant,), **config)
     for name in (rows[0]["picture"], "images/cat/original.png"):
         Image.new("RGB", (59, 59), (90, 90, 90)).save(tmp_path / name)
     pictures.write(tmp_path, field=False)

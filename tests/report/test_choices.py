@@ -37,6 +37,13 @@ def test_what_has_one_value_is_no_choice() -> None:
     assert made.dimension("representation").values == ["net a", "net b"]
 
 
+def test_a_combined_mask_is_one_value_of_a_sweep() -> None:
+    variants = [f"beta={beta}, mask={mask}" for beta in (1, 2) for mask in ("centre 1x1, channels 7:8", "group 1/2")]
+    made = choices([item("a", 0.5, 0.1, variant=variant) for variant in variants])
+    assert made.dimension("mask").values == ["centre 1x1, channels 7:8", "group 1/2"]
+    assert made.dimension("beta").values == ["1", "2"]
+
+
 def test_weights_that_follow_from_the_layer_are_no_choice() -> None:
     assert choices([item("a", 0.5, 0.1), item("b", 5, 0.1)]).free() == ["representation"]
     both = [item(layer, weight, 0.1) for layer in "ab" for weight in (5, 0.5)]
