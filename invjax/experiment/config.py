@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import runpy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,10 @@ def _check(config: ConfigDict) -> None:
     _need(config.recipe != "hoggles" or config.hoggles, config, "hoggles", "a file of `invjax hoggles train`")
     if config.mask:
         masks.parse(config.mask)
+    terms = config.regularizers
+    _need(
+        terms is None or isinstance(terms, Mapping | ConfigDict), config, "regularizers", "{name: (weight, function)}"
+    )
     for field, get in (("loss", losses.get), ("augment", augmentations.get)):
         _check_name(config, field, get)
     _check_optimizer(config)

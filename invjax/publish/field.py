@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from invjax import masks, networks
+from invjax import masks
 from invjax.experiment import sweep
+from invjax.types import Layer
 
 
 class Box(NamedTuple):
@@ -22,37 +21,29 @@ class Box(NamedTuple):
     bottom: int
 
 
-@functools.cache
-def box(representation: str, layer: str, mask: str, width: int, height: int) -> Box | None:
-    """The receptive field of the positions that a mask of a network's layer keeps, cut at the picture's border.
+def box(layer: Layer, mask: str, positions: tuple[int, int], width: int, height: int) -> Box | None:
+    """The receptive field of the positions that a mask of a layer keeps, cut at the picture's border.
 
     Args:
-        representation: name of a network.
-        layer: of it.
+        layer: what was inverted.
         mask: as in a config, "centre 5x5"; empty for none.
+        positions: of its feature, [rows, columns].
         width, height: of the picture, pixels.
 
     Returns:
-        The box, or None where no positions are left out: other masks, layers without positions, other representations.
+        The box, or None where no positions are left out, or nobody knows what they see.
     """
-    if not mask or "centre" not in masks.parse(mask) or representation not in networks.names():
+    if not mask or "centre" not in masks.parse(mask) or not layer.window:
         return None
-    network = networks.get(representation)
-    if layer not in network.names():
-        return None
-    network = network.until(layer)
-    seen = network.placement()[layer]
-    if not seen.window:
-        return None
-    picture = jax.ShapeDtypeStruct((1, height, width, network.input.channels), np.float32)
-    feature = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x)[0][layer], picture)
-    kept = masks.named(mask, feature.shape[1:]).any(-1)
+    assert layer.offset is not None and layer.stride is not None
+    size = masks.parse(mask)["centre"]
+    kept = masks.centre((*positions, 1), *size)[..., 0]
     rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
     return Box(
-        max(0, seen.offset + int(columns[0]) * seen.stride),
-        max(0, seen.offset + int(rows[0]) * seen.stride),
-        min(width, seen.offset + int(columns[-1]) * seen.stride + seen.window),
-        min(height, seen.offset + int(rows[-1]) * seen.stride + seen.window),
+        max(0, layer.offset + int(columns[0]) * layer.stride),
+        max(0, layer.offset + int(rows[0]) * layer.stride),
+        min(width, layer.offset + int(columns[-1]) * layer.stride + layer.window),
+        min(height, layer.offset + int(rows[-1]) * layer.stride + layer.window),
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as pillow
 
+from invjax import features
+from invjax.errors import UserError
 from invjax.publish import tiles
 from invjax.publish.arrange import Grid, arrange, bands
 from invjax.publish.field import box, masks_of
@@ -16,6 +18,7 @@ from invjax.publish.summary import TITLES, measure_of
 from invjax.publish.tiles import Band, Frame, Pictures, Tile
 from invjax.report import rundir
 from invjax.results import table_of
+from invjax.types import Layer
 
 FIGURE = "figures/pictures"
 
@@ -48,7 +51,12 @@ def write(workdir: Path, rows: str = "", columns: str = "", field: bool = False)
     originals = [] if given else [_original(image) for image in dict.fromkeys(row.image for row in shown)]
     pictures, notes = load(Path(workdir), [*originals, *(row.picture for row in shown)])
     measure, masks = measure_of(frame), masks_of(run.config) if field else {}
-    frames = {row.picture: _frames(row, masks.get(row.variant, ""), pictures[row.picture]) for row in shown}
+    known = {(name, layer.name): layer for name, origin in run.origins.items() for layer in origin.layers}
+    frames = {
+        row.picture: _frames(row, known.get((row.representation, row.layer)), masks.get(row.variant, ""))
+        for row in shown
+        if field and pictures[row.picture] is not None
+    }
 
     def tile(row: Any) -> Tile:
         error = getattr(row, measure)
@@ -104,13 +112,22 @@ def stretched(pixels: np.ndarray) -> np.ndarray:
     return pixels if low == high else np.round((pixels - low) * (255 / (high - low))).astype(np.uint8)
 
 
-def _frames(row: Any, mask: str, picture: np.ndarray | None) -> tuple[Frame, ...]:
+def _frames(row: Any, layer: Layer | None, mask: str) -> tuple[Frame, ...]:
     """What a reconstruction's feature saw, if only a part of the picture."""
-    if picture is None:
+    arrays = _exact(Path(row.arrays))
+    if layer is None or "error_map" not in arrays:
         return ()
-    height, width, _ = picture.shape
-    seen = box(row.representation, row.layer, mask, width, height)
+    height, width = arrays["image"].shape[:2]
+    seen = box(layer, mask, arrays["error_map"].shape, width, height)
     return ((seen.left / width, seen.top / height, seen.right / width, seen.bottom / height),) if seen else ()
+
+
+def _exact(path: Path) -> dict[str, np.ndarray]:
+    """The exact numbers of a reconstruction; nothing where they cannot be read."""
+    try:
+        return features.read_features(path)
+    except UserError:
+        return {}
 
 
 def compose(grid: Grid, tile: Callable[[Any], Tile], original: Callable[[str], Tile] | None) -> list[Band]:
