@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from invjax import named, networks
-from invjax.errors import UserError, check_options, first_line, suggestion
+from invjax.errors import UserError, check_options, suggestion
 from invjax.representations.compose import concat, flatten, mask
 from invjax.representations.custom import CUSTOM, from_function
 from invjax.representations.dsift import dsift
@@ -165,14 +165,7 @@ def get(name: str, **options: Any) -> Representation:
     """
     make = factory(name)
     _check(name, make, options)
-    try:
-        made = make(**options)
-    except UserError:
-        raise
-    except Exception as error:
-        if not named.is_path(name):
-            raise
-        raise UserError(f"{name} failed: {type(error).__name__}: {first_line(error)}") from error
+    made = named.call(name, make, (), options)
     if not isinstance(made, Representation):
         raise UserError(f"{name} must return an invjax.Representation, got {type(made).__name__}")
     # a number is an array from here on: it has a shape

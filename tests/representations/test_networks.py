@@ -1,5 +1,7 @@
 """Layers of networks as Φ: what the feature is, what is asked for by name, and that they can be inverted."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from invjax import UserError, devices, inversion, invert, memory, networks, recipes
 from invjax.representations import get
 from invjax.representations.network import Factory, build, describe, parse_layers, suitable_lambda_tv
+from invjax.types import Origin
 from invjax.weights import random
 
 from ..conftest import as_accelerators
@@ -210,6 +213,23 @@ def test_building_it_twice_does_not_compile_twice():
     assert program._cache_size() == 1
     one, other = (squeezenet("fire2/relu_conv1x1_1").apply for _ in range(2))
     assert one == other and hash(one) == hash(other)
+
+
+def test_other_weights_do_not_compile_again():
+    """Neither their numbers nor where they came from nor the mean that belongs to them are part of a program."""
+    layer, compiled = "fire2/relu_conv1x1_1", []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **__: compiled.append(event) if event.endswith("backend_compile_duration") else None
+    )
+    for seed in range(3):
+        phi = squeezenet(layer, seed)
+        spec = dataclasses.replace(phi.input, mean=(100.0 + seed,) * 3)
+        phi = dataclasses.replace(phi, input=spec, origin=Origin(source=f"set {seed}"))
+        target = np.random.default_rng(seed).uniform(0, 1, phi.feature_shape((24, 20, 3))).astype(np.float32)
+        before = len(compiled)
+        out = invert(phi, target, key=seed, image_shape=(24, 20, 3), restarts=2, steps=3)
+        assert out.images.shape == (2, 24, 20, 3)
+        assert (len(compiled) > before) == (seed == 0)
 
 
 def test_weights_are_no_constants_of_a_step(deep):
