@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invjax import named, networks
+from invjax import named
 from invjax.errors import UserError, check_options, first_line, suggestion
+from invjax.networks import names as network_names
 from invjax.representations.compose import concat, flatten, mask
 from invjax.representations.custom import from_function
 from invjax.representations.dsift import dsift
@@ -33,7 +34,7 @@ _FACTORIES: dict[str, Callable[..., Representation]] = {
     "hogb": hogb,
     "dsift": dsift,
     "hog_uoctti": hog_uoctti,
-    **{name: layer_of(name) for name in networks.names()},
+    **{name: layer_of(name) for name in network_names()},
 }
 
 
