@@ -26,7 +26,7 @@ from jax import lax
 from invjax import devices, images, inversion, losses, networks
 from invjax.experiment.sources import find_pictures
 from invjax.networks import cpu
-from invjax.representations.networks import network
+from invjax.representations.network import network
 from invjax.types import Array, Representation
 
 Row = dict[str, Any]

@@ -10,20 +10,21 @@ of its border.
 from __future__ import annotations
 
 import functools
-import inspect
 import math
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import jax.scipy.ndimage
 from jax import lax
 
-from invjax.errors import UserError, check_options, suggestion
+from invjax import named
+from invjax.errors import UserError
 from invjax.types import Array, Image
 
 Augmentation: TypeAlias = Callable[[Array, Image], Image]  # (key, u) → u
+Augment: TypeAlias = str | Augmentation | Sequence[str | Augmentation]  # what `get` takes
 
 
 @functools.cache
@@ -163,7 +164,7 @@ def rotation(degrees: float) -> Augmentation:
     return augmentation
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # some may be the user's
 def compose(*augmentations: Augmentation) -> Augmentation:
     """One augmentation after the other, the first one first, each with a key of its own.
 
@@ -190,22 +191,18 @@ AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
 }
 
 
-def get(name: str, **options: Any) -> Augmentation:
-    """The augmentation of that name.
+def get(chosen: Augment) -> Augmentation:
+    """An augmentation by name, or the user's own.
 
     Args:
-        name: one of `AUGMENTATIONS`.
-        **options: all those of the factory of that name, e.g. `pixels=4` for "jitter".
+        chosen: one of `AUGMENTATIONS`, as in "jitter(pixels=8)"; "my_file.py:name", with brackets a factory of an
+            augmentation; a function (key, u) → u; several of these in a sequence, or several texts joined by " + ",
+            as in "jitter(8) + rotation(5)": one after the other, see `compose`.
 
     Raises:
-        UserError: unknown name, an option unknown or missing, or a value out of range.
+        UserError: unknown name, an option unknown or missing, a value out of range, or no function.
     """
-    if name not in AUGMENTATIONS:
-        raise UserError(f"unknown augmentation '{name}'. {suggestion(name, list(AUGMENTATIONS))}")
-    make = AUGMENTATIONS[name]
-    valid = list(inspect.signature(make).parameters)
-    check_options(name, options, valid)
-    for option in valid:
-        if option not in options:
-            raise UserError(f"{name} needs the option '{option}'. It takes: {', '.join(valid)}")
-    return make(*(options[option] for option in valid))  # by position: the cache tells keywords apart
+    parts = named.split(chosen) if isinstance(chosen, str) else chosen
+    several = [parts] if callable(parts) or not isinstance(parts, Sequence) else parts
+    functions = [named.function("augment", part, AUGMENTATIONS) for part in several]
+    return functions[0] if len(functions) == 1 else compose(*functions)

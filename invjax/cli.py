@@ -243,9 +243,9 @@ def _study(options: argparse.Namespace) -> None:
 
 
 def _representations(options: argparse.Namespace) -> None:
-    from invjax import networks, representations
+    from invjax import representations
 
-    if options.name in networks.names():
+    if options.name and representations.layers(options.name):
         _describe(options.name)
         return
     if options.name:
@@ -263,7 +263,7 @@ def _describe(name: str) -> None:
     from rich.table import Table
 
     from invjax import networks
-    from invjax.representations.networks import suitable_lambda_tv
+    from invjax.representations.network import suitable_lambda_tv
 
     network = networks.get(name)
     weights = sum(math.prod(shape) for layer in network.parameter_shapes().values() for shape in layer.values())

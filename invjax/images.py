@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import warnings
 from importlib import resources
@@ -19,6 +20,36 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 178_956_970  # Pillow's own limit: larger ones are refused before they are decoded
 MAX_ENLARGEMENT = 8
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Matlab's rgb2gray
+
+
+def expand(pattern: str) -> list[Path]:
+    """The files of pictures that a text stands for, sorted.
+
+    Args:
+        pattern: a file, a folder, a glob pattern, or several of these with commas between them.
+
+    Raises:
+        UserError: a folder without pictures, or a pattern that matches nothing. A file need not be there.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        inside = sorted(file for file in path.iterdir() if _is_picture(file))
+        if not inside:
+            raise UserError(f"{pattern}: no pictures in this folder ({', '.join(SUFFIXES)})")
+        return inside
+    if path.exists() or not glob.has_magic(pattern):
+        if not path.exists() and "," in pattern:
+            return [found for part in pattern.split(",") for found in expand(part.strip())]
+        return [path]
+    matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207, absolute patterns too
+    found = [match for match in matches if match.is_file()]
+    if not found:
+        raise UserError(f"{pattern}: no file matches this pattern")
+    return found
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def load_image(

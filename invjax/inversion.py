@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,12 +20,12 @@ import numpy as np
 import optax
 
 from invjax import devices, losses, memory
-from invjax.augmentations import Augmentation
+from invjax.augmentations import Augment
 from invjax.errors import UserError
 from invjax.optimizers import Optimizer
 from invjax.parameterizations import Parameterization
-from invjax.recipes import Method, Recipe, prepare
-from invjax.types import Array, Feature, Image, Loss, Params, Regularizer, Representation
+from invjax.recipes import Changes, Method, Recipe, prepare
+from invjax.types import Array, Feature, Image, Loss, Params, Representation
 
 EXPLOSION = 3.0  # a value this many times the first one is no longer a descent
 MAX_FAILURES = 16  # halvings of the rate before a reconstruction is given up
@@ -144,7 +144,9 @@ def _start(method: Method, _: Representation, problem: Problem) -> State:
 def advance(method: Method, phi: Representation, problems: Problem, states: State, steps: int) -> State:
     """`steps` steps of a batch, without leaving the device; the old states' memory is used again."""
     settings, numbers = stretch(method, steps)
-    return devices.compute(steps_of, settings, phi, problems, numbers=numbers, spent=(states,), together=phi.together)
+    return devices.compute(
+        steps_of, settings, phi, problems, numbers=numbers, spent=(states,), together=memory.together(phi)
+    )
 
 
 def stretch(method: Method, steps: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
@@ -213,7 +215,7 @@ def solve(
         Progress where it starts and after each stretch; the last one has step == steps.
     """
     size = devices.count(problems)
-    phi, problems = devices.place(phi, problems)
+    phi, problems = devices.place(phi.bare, problems)
 
     def recorded(states: State, at: int, history: dict[str, np.ndarray]) -> Progress:
         terms = devices.trimmed(devices.compute(_terms, (method,), phi, problems, states.params), size)
@@ -257,7 +259,7 @@ class Inversion:
 def finish(method: Method, phi: Representation, problems: Problem, progress: Progress) -> Inversion:
     """Picks the better of the last and the best picture by the true objective, and measures it."""
     size = devices.count(problems)
-    phi, problems = devices.place(phi, problems)
+    phi, problems = devices.place(phi.bare, problems)
     found = devices.compute(_better, (method,), phi, problems, progress.states)
     images, errors, undone, failures = devices.trimmed((*found, progress.states.failures), size)
     failures = failures + undone
@@ -275,7 +277,7 @@ def _unmoved(history: dict[str, np.ndarray], size: int) -> np.ndarray:
 
 def pictures(method: Method, phi: Representation, progress: Progress) -> np.ndarray:
     """Where a batch stands, u of each reconstruction, float32 [batch, H, W, C] in units of σ."""
-    found = devices.compute(_picture, (method,), phi, progress.states)
+    found = devices.compute(_picture, (method,), phi.bare, progress.states)
     return devices.trimmed(found, len(progress.history["total"]))
 
 
@@ -330,11 +332,11 @@ def invert(
     lambda_tv: float | None = None,
     lambda_alpha: float | None = None,
     loss: str | Loss = "euclidean",
-    regularizers: Mapping[str, tuple[float, Regularizer] | None] | None = None,
+    regularizers: Changes | None = None,
     optimizer: Optimizer | None = None,
     start: np.ndarray | Callable[[Array, tuple[int, int, int]], Image] | None = None,
     parameterization: str | Parameterization | None = None,
-    augment: Augmentation | None = None,
+    augment: Augment | None = None,
     batch_size: int | None = None,
     every: int = 10,
     **overrides: Any,
@@ -351,10 +353,10 @@ def invert(
         steps: gradient steps; default the recipe's.
         lambda_tv: weight of total variation in the unit-norm form; default what suits phi.
         lambda_alpha: weight of the α-norm; default the paper's, 4e-10·σ⁴.
-        loss, regularizers, optimizer, parameterization, augment: of the user's, see `recipes.prepare`.
+        loss, regularizers, optimizer, parameterization, augment: by name or the user's own, see `recipes.prepare`.
         start: a picture [H, W, C], or one for each restart, [restarts, H, W, C], in grey levels minus the mean, as
             `load_image` gives them and `images` holds them; or a function (key, image_shape) → such a picture. Default
-            noise.
+            noise. Several restarts from one picture need an augment, or they would all be the same.
         batch_size: reconstructions computed at once; default: as many as fit into memory. On a CPU the results do
             not depend on it, but for fully connected layers; these, and accelerators, round differently in another.
         every: steps between two points of the history.
@@ -418,6 +420,11 @@ def _starts(
     pictures, shape = np.asarray(start), (len(keys), *image_shape)
     if pictures.shape not in (shape, shape[1:]):
         raise UserError(f"start must be a picture {list(image_shape)} or {list(shape)}, got {list(pictures.shape)}")
+    if len(keys) > 1 and pictures.shape == shape[1:] and method.augment is None:
+        raise UserError(
+            f"{len(keys)} restarts from one picture would all be the same: give a picture for each, an augment, or "
+            "restarts=1"
+        )
     phi.input.check_values(pictures, "start")
     if not np.isfinite(pictures).all():
         raise UserError("start has values that are not finite")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from invjax.errors import UserError
+from invjax import named
 from invjax.types import Array, Feature, Loss
 
 
@@ -69,7 +69,7 @@ def inner_product(feature: Feature, target: Feature) -> Array:
     return -_sum(lambda f, t: f * t, feature, target) / _sum(jnp.square, target)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # the loss may be the user's
 def of_parts(loss: Loss, parts: tuple[tuple[str, float], ...]) -> Loss:
     """The weighted mean of a loss over the parts of features that are dicts: Σ w ℓ(Φ[p], Φ₀[p]) / Σ w.
 
@@ -90,7 +90,11 @@ def of_parts(loss: Loss, parts: tuple[tuple[str, float], ...]) -> Loss:
     return mean
 
 
-_LOSSES = {"euclidean": euclidean, "l1": l1, "inner_product": inner_product}
+_LOSSES: dict[str, Callable[[], Loss]] = {
+    "euclidean": lambda: euclidean,
+    "l1": lambda: l1,
+    "inner_product": lambda: inner_product,
+}
 
 
 def names() -> list[str]:
@@ -98,12 +102,14 @@ def names() -> list[str]:
     return list(_LOSSES)
 
 
-def get(name: str) -> Loss:
-    """The loss of that name.
+def get(chosen: str | Loss) -> Loss:
+    """A loss by name, or the user's own.
+
+    Args:
+        chosen: one of `names()`, "my_file.py:loss", "my_file.py:make_loss(power=3)" with a factory of a loss, or a
+            function (Φ(x), Φ₀) → scalar.
 
     Raises:
-        UserError: unknown name.
+        UserError: unknown name or option, or no function.
     """
-    if name not in _LOSSES:
-        raise UserError(f"unknown loss '{name}'. Valid: {', '.join(_LOSSES)}")
-    return _LOSSES[name]
+    return named.function("loss", chosen, _LOSSES)

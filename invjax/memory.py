@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from invjax import inversion
 
 SHARE, CPU_SHARE = 0.8, 0.5  # of the memory that a batch may take
+TOGETHER = 8
+FEW_OPERATIONS = 200  # for each weight: convolutions have more than 240, networks that end fully connected up to 160
 LARGEST, LARGEST_PER_CORE = 256, 16  # of a device or core: more are not faster, and are kept less often
 
 
@@ -85,8 +87,8 @@ def _need(
     state = jax.eval_shape(lambda problem: inversion.start(method, problem), problem)
     try:
         settings, numbers = inversion.stretch(method, every)
-        program = devices.program(inversion.steps_of, settings, size, phi.together)
-        shapes = devices.shapes(len(numbers), phi, size, (problem,), (state,), phi.together)
+        program = devices.program(inversion.steps_of, settings, size, together(phi))
+        shapes = devices.shapes(len(numbers), phi.bare, size, (problem,), (state,), together(phi))
         compiled = devices.executable(program, *shapes)
     except jax.errors.JaxRuntimeError as error:
         if exhausted(error):
@@ -98,6 +100,19 @@ def _need(
         return working + memory.argument_size_in_bytes
     # the batch, the parts that it is cut into, and as many of them at work as cores share it
     return devices.nbytes(phi) + 2 * size * devices.nbytes((problem, state)) + devices.sharing(size) * working
+
+
+def together(phi: Representation) -> int:
+    """Reconstructions that share a program on a core: more than one where there is so little to compute with each
+    weight, as in fully connected layers, that reading the weights is what takes long."""
+    weights = sum(leaf.size for leaf in jax.tree.leaves(phi.params))
+    return TOGETHER if 0 < operations(phi) < FEW_OPERATIONS * weights else 1
+
+
+def operations(phi: Representation) -> int:
+    """Multiplications of Φ of a picture of the size it was designed for, as far as `apply.operations()` tells; or 0."""
+    counted = getattr(phi.apply, "operations", None)
+    return counted() if counted else 0
 
 
 def exhausted(error: Exception) -> bool:
@@ -132,7 +147,7 @@ def costs(method: Method, phi: Representation, problems: inversion.Problem) -> C
     Arguments as in `batch_size`.
     """
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
-    weights = jax.eval_shape(Representation.prepared, phi)  # which a step does not do
+    weights = jax.eval_shape(Representation.prepared, phi.bare)  # which a step does not do
     shapes, structure = jax.tree.flatten((weights, problem))
     return _costs(method, structure, tuple(shapes))
 

@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from invjax.errors import UserError
+from invjax import named
+from invjax.errors import UserError, one_line, suggestion
 from invjax.objective import sigma
 from invjax.sobolev import sobolev
 
 Rate: TypeAlias = float | optax.Schedule
-Optimizer: TypeAlias = str | tuple[str, Mapping[str, Any]] | optax.GradientTransformation
+Optimizer: TypeAlias = str | tuple[str, Mapping[str, Any]] | optax.GradientTransformation  # what `get` takes
 Shape: TypeAlias = tuple[int, int, int]
 
 
@@ -112,8 +113,8 @@ def _stretches(steps: int, *shares: int) -> tuple[int, ...]:
 
 
 @functools.cache
-def get(name: str, rate: float, schedule: str, steps: int, image_shape: Shape) -> optax.GradientTransformation:
-    """Builds an optimiser; cached, so that the same arguments do not compile twice.
+def scheduled(name: str, rate: float, schedule: str, steps: int, image_shape: Shape) -> optax.GradientTransformation:
+    """An optimiser of the recipes; cached, so that the same arguments do not compile twice.
 
     Args:
         name: "momentum" (the paper's), "sgd", "adam", "sobolev_adam" (adam in the proportions of natural pictures),
@@ -136,32 +137,63 @@ def get(name: str, rate: float, schedule: str, steps: int, image_shape: Shape) -
     return OPTIMIZERS[name](SCHEDULES[schedule](rate / unit, steps), image_shape)
 
 
-def of_optax(chosen: Optimizer) -> optax.GradientTransformation:
-    """An optimiser of optax's by name, or the transformation itself.
+def get(chosen: Optimizer, schedule: str, steps: int, image_shape: Shape) -> optax.GradientTransformation:
+    """An optimiser by name, or the user's own.
+
+    A name of OPTIMIZERS alone is the recipes' optimiser, with its rate in DEFAULT_RATES and the schedule. Whatever has
+    options, and any other name, is optax's: "adam" has a rate in grey levels that follows the schedule, while
+    "adam(learning_rate=0.01)" has this rate throughout, in units of the params, and optax's other defaults.
 
     Args:
-        chosen: a transformation; or the name of an optimiser of optax's, alone or with its options, as in
-            ("adamw", {"learning_rate": 0.01}).
+        chosen: a name of OPTIMIZERS; one of optax's with its options, "adamw(learning_rate=0.01)" or ("adamw",
+            {"learning_rate": 0.01}); "my_file.py:name", a transformation or a factory of one, with brackets a factory;
+            or a transformation.
+        schedule, steps, image_shape: of the recipes' optimisers, see `scheduled`.
 
     Raises:
-        UserError: no such name, options that it does not take, or no transformation.
+        UserError: unknown name, options that it does not take or needs, or no transformation.
     """
-    if hasattr(chosen, "init") and hasattr(chosen, "update"):
-        return chosen
-    name, options = chosen if isinstance(chosen, tuple) and len(chosen) == 2 else (chosen, {})
-    if not isinstance(options, Mapping):
-        raise UserError(f"the options of optax.{name} must be a dict, got {options!r}")
-    if not isinstance(name, str) or not callable(getattr(optax, name, None)):
-        raise UserError(f"unknown optimizer {name!r}. Valid: {', '.join(OPTIMIZERS)}, or an optimiser of optax's")
-    return _of_optax(name, tuple(sorted(options.items())))
+    if _is_transformation(chosen):
+        return _checked("optimizer", chosen)
+    if isinstance(chosen, str):
+        asked = named.parse(chosen)
+        if named.is_path(asked.name):
+            return _checked(asked.name, named.make("optimizer", chosen, {}, itself=_is_transformation))
+        if asked.name in OPTIMIZERS and not asked.called:
+            return scheduled(asked.name, DEFAULT_RATES[asked.name], schedule, steps, image_shape)
+        return _optax(asked.name, asked.args, asked.kwargs)
+    match chosen:
+        case (str(name), Mapping() as options):
+            return _optax(name, (), options)
+    raise UserError(f"optimizer must be a name, (name, options) or optax's, got {one_line(repr(chosen))}")
 
 
-@functools.cache
-def _of_optax(name: str, options: tuple[tuple[str, Any], ...]) -> optax.GradientTransformation:
+def _optax(name: str, args: tuple[Any, ...], options: Mapping[str, Any]) -> optax.GradientTransformation:
+    if not callable(getattr(optax, name, None)):
+        if name in OPTIMIZERS:
+            raise UserError(f"{name} is the recipes' own, and takes no options: leave them out")
+        hint = suggestion(name, list(OPTIMIZERS))
+        raise UserError(f"unknown optimizer '{name}'. {hint}, one of optax's with its options, or my_file.py:name")
+    key = name, args, tuple(options.items())
     try:
-        made = getattr(optax, name)(**dict(options))
-    except TypeError as error:
-        raise UserError(f"optax.{name} cannot be made of {dict(options)}: {error}") from None
-    if not hasattr(made, "update"):
-        raise UserError(f"optax.{name} is no optimiser")
-    return made
+        return _made_by_optax(*key)
+    except TypeError:  # an option without a hash, such as a list; it is made, and compiled, anew
+        return _made_by_optax.__wrapped__(*key)
+
+
+@functools.lru_cache(maxsize=256)  # options may be functions of the user's
+def _made_by_optax(
+    name: str, args: tuple[Any, ...], options: tuple[tuple[str, Any], ...]
+) -> optax.GradientTransformation:
+    what = f"optax.{name}"
+    return _checked(what, named.call(what, getattr(optax, name), args, dict(options)))
+
+
+def _is_transformation(thing: Any) -> bool:
+    return hasattr(thing, "init") and hasattr(thing, "update") and not isinstance(thing, type)
+
+
+def _checked(what: str, made: Any) -> optax.GradientTransformation:
+    if not _is_transformation(made):
+        raise UserError(f"{what} must be an optax transformation, got {one_line(repr(made))}")
+    return named.check_hashable(what, made)

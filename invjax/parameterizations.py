@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import math
 import operator
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import flax.linen as nn
@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from invjax.errors import UserError, check_options, suggestion
-from invjax.types import Array, Image, Params
+from invjax import images, named
+from invjax.errors import UserError, one_line
+from invjax.types import Array, Image, InputSpec, Params
 
 Shape: TypeAlias = tuple[int, int, int]
 
@@ -170,7 +171,43 @@ def magnitude_of(pictures: Sequence[Any] | np.ndarray) -> np.ndarray:
     return np.mean(np.abs(spectra), axis=0).astype(np.float32)
 
 
-def phase(image_shape: Sequence[int], magnitude: Any = None) -> Parameterization:
+def magnitude_of_files(pictures: str | Sequence[str], image_shape: Sequence[int]) -> np.ndarray:
+    """`magnitude_of` files, minus the mean colour of all of them.
+
+    Args:
+        pictures: one or more files, folders or glob patterns.
+        image_shape: [H, W, C]; each picture is scaled to cover it, and the middle is taken.
+
+    Returns:
+        As of `magnitude_of`.
+
+    Raises:
+        UserError: no pictures, or one that cannot be read.
+    """
+    patterns = [pictures] if isinstance(pictures, str) else pictures
+    if not (isinstance(patterns, Sequence) and patterns and all(isinstance(pattern, str) for pattern in patterns)):
+        raise UserError(f"pictures must be files, folders or patterns, got {one_line(repr(pictures))}")
+    files = dict.fromkeys(path for pattern in patterns for path in images.expand(pattern))
+    versions = tuple((path, path.stat().st_mtime_ns if path.is_file() else 0) for path in files)
+    return _magnitude_of_files(versions, _checked(image_shape))
+
+
+@functools.lru_cache(maxsize=16)
+def _magnitude_of_files(versions: tuple[tuple[Path, int], ...], shape: Shape) -> np.ndarray:
+    spec = InputSpec(shape[2], (0.0,) * shape[2])
+    colours, magnitudes = [], np.zeros((shape[0], shape[1] // 2 + 1, shape[2]), np.float32)
+    for path, _ in versions:  # one at a time: there may be thousands
+        picture = images.load_image(path, spec, shape[:2])
+        colours.append(picture.mean((0, 1)))
+        magnitudes += magnitude_of([picture]) / len(versions)
+    # the mean colour is in the first coefficient only
+    magnitudes[0, 0] = math.sqrt(math.prod(shape[:2])) * np.abs(colours - np.mean(colours, axis=0)).mean(axis=0)
+    return magnitudes
+
+
+def phase(
+    image_shape: Sequence[int], magnitude: Any = None, pictures: str | Sequence[str] | None = None
+) -> Parameterization:
     """Phases of Fourier coefficients whose magnitudes are fixed: contrast and sharpness cannot run away.
 
     Up to four coefficients are their own mirror images, the mean and those of the highest frequencies of even sides.
@@ -181,13 +218,16 @@ def phase(image_shape: Sequence[int], magnitude: Any = None) -> Parameterization
         image_shape: [H, W, C], sides of at least 3.
         magnitude: [H, W//2+1, C] ≥ 0, as `magnitude_of` makes it of pictures; None: 1 / frequency, the mean of natural
             pictures. Only proportions count: all is scaled so that the start has norm one.
+        pictures: instead of a magnitude, files, folders or glob patterns of pictures that have it, see
+            `magnitude_of_files`.
 
     Returns:
         Its params are phases in radians, float32 [H, W//2+1, C], uniform at the start. In the first column, and the
         last one of an even width, rows of negative frequency have no effect: they mirror the positive ones.
 
     Raises:
-        UserError: sides too short, or a magnitude of another shape, negative, not finite, or zero but for the mean.
+        UserError: sides too short; a magnitude of another shape, negative, not finite, or zero but for the mean;
+            pictures that cannot be read; both.
 
     Source: Fel et al., Unlocking Feature Visualization for Deeper Networks with MAgnitude Constrained Optimization
     (MACO), NeurIPS 2023.
@@ -196,6 +236,10 @@ def phase(image_shape: Sequence[int], magnitude: Any = None) -> Parameterization
     if min(shape[:2]) < 3:
         raise UserError(f"the parameterization 'phase' needs sides of at least 3 pixels, got {shape[0]}×{shape[1]}")
     half = (shape[0], shape[1] // 2 + 1, shape[2])
+    if pictures is not None:
+        if magnitude is not None:
+            raise UserError("phase takes a magnitude or pictures that have it, not both")
+        magnitude = magnitude_of_files(pictures, shape)
     if magnitude is None:
         magnitude = np.broadcast_to(1 / _frequencies(*shape[:2])[:, : half[1], None], half)
     values = np.asarray(magnitude, np.float32)
@@ -208,7 +252,7 @@ def phase(image_shape: Sequence[int], magnitude: Any = None) -> Parameterization
     return _phase(shape, values.tobytes())
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)  # of magnitudes of any size
 def _phase(shape: Shape, magnitudes: bytes) -> Parameterization:
     height, width, channels = shape
     fixed = np.frombuffer(magnitudes, np.float32).reshape(height, width // 2 + 1, channels)
@@ -368,20 +412,21 @@ PARAMETERIZATIONS: dict[str, Callable[..., Parameterization]] = {
 }
 
 
-def get(name: str, image_shape: Sequence[int], **options: Any) -> Parameterization:
-    """The parameterization of that name for pictures of one shape.
+def get(chosen: str | Parameterization, image_shape: Sequence[int]) -> Parameterization:
+    """A parameterization by name for pictures of one shape, or the user's own.
 
     Args:
-        name: one of `PARAMETERIZATIONS`.
+        chosen: one of `PARAMETERIZATIONS`, as in "fourier(decay=1.5)"; "my_file.py:make", a factory that takes
+            image_shape and options; or a Parameterization.
         image_shape: [H, W, C].
-        **options: of the factory of that name, e.g. `decay=1.5` for "fourier".
 
     Raises:
-        UserError: unknown name, unknown option, or a value out of range.
+        UserError: unknown name, unknown option, a value out of range, or no parameterization.
     """
-    if name not in PARAMETERIZATIONS:
-        raise UserError(f"unknown parameterization '{name}'. {suggestion(name, list(PARAMETERIZATIONS))}")
-    make = PARAMETERIZATIONS[name]
-    valid = sorted(inspect.signature(make).parameters.keys() - {"image_shape"})
-    check_options(f"the parameterization '{name}'", options, valid)
-    return make(image_shape, **options)
+    made = chosen
+    if isinstance(chosen, str):
+        made = named.make("parameterization", chosen, PARAMETERIZATIONS, _checked(image_shape))
+    if not isinstance(made, Parameterization):
+        what = chosen if isinstance(chosen, str) else "parameterization"
+        raise UserError(f"{what} must be a Parameterization, or its name, got {one_line(repr(made))}")
+    return named.check_hashable("parameterization", made)

@@ -9,13 +9,15 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import optax
 
-from invjax import losses, optimizers, parameterizations
-from invjax.augmentations import Augmentation
-from invjax.errors import UserError
+from invjax import augmentations, losses, named, optimizers, parameterizations, regularizers
+from invjax.augmentations import Augment, Augmentation
+from invjax.errors import UserError, first_line, one_line
 from invjax.objective import Objective, default_lambda_alpha, sigma
 from invjax.optimizers import Optimizer
 from invjax.parameterizations import Parameterization
@@ -66,9 +68,11 @@ def get(name: str, phi: Representation) -> Recipe:
         raise UserError(f"unknown recipe '{name}'. Valid: {', '.join(names())}")
     if name == "fast":
         return FAST
-    return PAPER_CNN if phi.layer else PAPER
+    return PAPER_CNN if phi.family == "network" else PAPER
 
 
+# λ and R(u) by name, a text of `regularizers.get` or a function; None for a term that is taken away
+Changes: TypeAlias = Mapping[str, tuple[float, str | Regularizer] | None]
 RESERVED = ("data", "total", "step")  # names in a history that are no regularizers
 
 
@@ -109,14 +113,15 @@ def prepare(
     alpha: float = 6.0,
     beta: float = 2.0,
     loss: str | Loss = "euclidean",
-    regularizers: Mapping[str, tuple[float, Regularizer] | None] | None = None,
+    regularizers: Changes | None = None,
     optimizer: Optimizer | None = None,
     parameterization: str | Parameterization | None = None,
-    augment: Augmentation | None = None,
+    augment: Augment | None = None,
 ) -> tuple[Method, dict[str, float], int]:
     """Turns a recipe into a method for one representation and picture size.
 
-    Functions are told apart by identity: pass the same ones again, or what is built here compiles again.
+    Functions are told apart by identity: pass the same ones again, or what is built here compiles again. Those of the
+    user's are tried on shapes, without computing.
 
     Args:
         phi: the representation.
@@ -126,78 +131,123 @@ def prepare(
         lambda_tv: weight of total variation ≥ 0, unit-norm form; default what suits phi.
         lambda_alpha: weight of the α-norm ≥ 0; default the paper's for α = 6.
         lambda_range: weight ≥ 0 of leaving the range of real pixels; 0 leaves the term out.
-        alpha: exponent of the α-norm, ≥ 1.
+        alpha: exponent of the α-norm, ≥ 1; other than 6 it needs a lambda_alpha.
         beta: exponent of total variation, > 0.
-        loss: a name of `losses.names()`, or a function (Φ(x), Φ₀) → scalar.
-        regularizers: by name a weight ≥ 0 and a function u → scalar, u in units of σ, added to "alpha", "tv" and
-            "range"; one of their names replaces it, and None takes it away.
-        optimizer: any optax transformation, on the params; a name of `optimizers.OPTIMIZERS`, with the recipe's
-            schedule and its own rate; or (name, options) of any optimiser of optax's. Default the recipe's.
-        parameterization: a name of `parameterizations.PARAMETERIZATIONS`, or one made there; default pixels.
-        augment: (key, u) → u, as of `augmentations`, before Φ in each step.
+        loss: see `losses.get`.
+        regularizers: by name a weight ≥ 0 and a function u → scalar, u in units of σ, or a text of `regularizers.get`;
+            added to "alpha", "tv" and "range". One of their names replaces it, and None takes it away.
+        optimizer: on the params, see `optimizers.get`; default the recipe's.
+        parameterization: see `parameterizations.get`; default pixels.
+        augment: (key, u) → u before Φ in each step, see `augmentations.get`; default none.
 
     Returns:
         (method, weights, steps): weights are the λ by name of regularizer.
 
     Raises:
-        UserError: any value out of range, or an optimiser that wants pixels where there are none.
+        UserError: any value out of range or without effect, an optimiser that wants pixels where there are none, or a
+            function that fails or does not return what it should.
     """
     recipe = get(recipe, phi) if isinstance(recipe, str) else recipe
     steps = recipe.steps if steps is None else steps
     if steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
-    scale, smooth = sigma(image_shape), alpha_norm(alpha)
-    if lambda_alpha is None and alpha != 6 and "alpha" not in (regularizers or {}):
+    changes = regularizers or {}
+    given = {"lambda_alpha": lambda_alpha is not None, "alpha": alpha != 6, "lambda_tv": lambda_tv is not None}
+    _refuse_unused(changes, given | {"beta": beta != 2, "lambda_range": lambda_range != 0})
+    smooth = alpha_norm(alpha)
+    if lambda_alpha is None and alpha != 6:
         raise UserError(f"alpha = {alpha:g} needs a lambda_alpha: the paper's weight is one for alpha = 6")
+    scale = sigma(image_shape)
     terms: dict[str, tuple[float, Regularizer] | None] = {
         "alpha": (default_lambda_alpha(image_shape) if lambda_alpha is None else lambda_alpha, smooth),
         "tv": (phi.lambda_tv if lambda_tv is None else lambda_tv, total_variation(beta)),
         "range": (lambda_range, _pixel_range(phi.input, scale)) if lambda_range else None,
     }
-    weights, chosen = _weighed(terms, regularizers or {})
-    kind = losses.get(loss) if isinstance(loss, str) else loss
-    for name, function in (("loss", kind), ("augment", augment)):
-        if function is not None and not callable(function):
-            raise UserError(f"{name} must be a function, got {function!r}")
-    params = _parameterization(parameterization, image_shape)
-    return (
-        Method(
-            Objective(scale, losses.of_parts(kind, phi.parts), chosen),
-            params,
-            _optimizer(optimizer, recipe, steps, image_shape, params),
-            augment,
-            *_surrogate(recipe, phi, steps),
-        ),
-        weights,
-        steps,
+    image = jax.ShapeDtypeStruct(tuple(image_shape), jnp.float32)
+    there = _changed(terms, changes, image)
+    params = parameterizations.get("pixels" if parameterization is None else parameterization, image_shape)
+    _returns("the parameterization", image.shape, lambda key: params.decode(params.start(key)), _key())
+    method = Method(
+        Objective(scale, _loss(loss, phi, image), tuple((name, function) for name, (_, function) in there.items())),
+        params,
+        _optimizer(optimizer, recipe, steps, image_shape, params),
+        None if augment is None else _augmentation(augment, image),
+        *_surrogate(recipe, phi, steps),
     )
+    return method, {name: weight for name, (weight, _) in there.items()}, steps
 
 
-def _weighed(
-    terms: Mapping[str, tuple[float, Regularizer] | None], changes: Mapping[str, tuple[float, Regularizer] | None]
-) -> tuple[dict[str, float], tuple[tuple[str, Regularizer], ...]]:
-    """The weights and the functions of the terms that are there after the user's changes, by name."""
+# which term each of the arguments of `prepare` is about
+ABOUT = {"lambda_alpha": "alpha", "alpha": "alpha", "lambda_tv": "tv", "beta": "tv", "lambda_range": "range"}
+
+
+def _refuse_unused(changes: Changes, given: Mapping[str, bool]) -> None:
+    for argument, is_given in given.items():
+        if is_given and ABOUT[argument] in changes:
+            raise UserError(
+                f"{argument} has no effect: regularizers['{ABOUT[argument]}'] replaces that term: leave one of them out"
+            )
+
+
+def _changed(
+    terms: Mapping[str, tuple[float, Regularizer] | None], changes: Changes, image: jax.ShapeDtypeStruct
+) -> dict[str, tuple[float, Regularizer]]:
+    """The weights and functions that are there after the user's changes, by name."""
+    there = dict(terms)
     for name, change in changes.items():
+        what = f"regularizers['{name}']"
         if name in RESERVED:
-            raise UserError(f"regularizers['{name}']: the history has that name already; choose another one")
+            raise UserError(f"{what}: the history has that name already; choose another one")
         if change is None and name not in terms:
-            raise UserError(f"regularizers['{name}']: there is none to take away. Valid: {', '.join(terms)}")
-    there = {name: term for name, term in (dict(terms) | dict(changes)).items() if term is not None}
-    for name, term in there.items():
-        if not (isinstance(term, tuple) and len(term) == 2 and callable(term[1])):
-            raise UserError(f"regularizers['{name}'] must be (weight, function of u) or None, got {term!r}")
-        if not isinstance(term[0], int | float) or not 0 <= term[0] < math.inf:
-            raise UserError(f"lambda_{name} must be at least 0 and finite, got {term[0]}")
-    weights = {name: weight for name, (weight, _) in there.items()}
-    return weights, tuple((name, function) for name, (_, function) in there.items())
+            raise UserError(f"{what}: there is none to take away. Valid: {', '.join(terms)}")
+        there[name] = None if change is None else _term(what, change, image)
+    found = {name: term for name, term in there.items() if term is not None}
+    for name, (weight, _) in found.items():
+        if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+            raise UserError(f"lambda_{name} must be at least 0 and finite, got {weight}")
+    return found
 
 
-def _parameterization(chosen: str | Parameterization | None, image_shape: tuple[int, int, int]) -> Parameterization:
-    if isinstance(chosen, Parameterization):
-        return chosen
-    if not isinstance(chosen, str | None):
-        raise UserError(f"parameterization must be a name, or of invjax.parameterizations, got {chosen!r}")
-    return parameterizations.get(chosen or "pixels", image_shape)
+def _term(what: str, change: Any, image: jax.ShapeDtypeStruct) -> tuple[float, Regularizer]:
+    """A weight and a function of the user's."""
+    if not (isinstance(change, tuple | list) and len(change) == 2):
+        raise UserError(f"{what} must be (weight, function of u) or None, got {one_line(repr(change))}")
+    regularizer = regularizers.get(change[1], what)
+    _returns(what, (), regularizer, image)
+    return change[0], regularizer
+
+
+def _loss(chosen: str | Loss, phi: Representation, image: jax.ShapeDtypeStruct) -> Loss:
+    loss = losses.get(chosen)
+    whole = losses.of_parts(loss, phi.parts)
+    if loss not in map(losses.get, losses.names()):  # a network takes its time
+        feature = jax.eval_shape(phi, image)
+        _returns("loss", (), whole, feature, feature)
+    return whole
+
+
+def _augmentation(chosen: Augment, image: jax.ShapeDtypeStruct) -> Augmentation:
+    augmentation = augmentations.get(chosen)
+    _returns("augment", image.shape, augmentation, _key(), image)
+    return augmentation
+
+
+def _key() -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(jax.random.key, 0)
+
+
+def _returns(what: str, shape: tuple[int, ...], function: Callable[..., Any], *arguments: Any) -> None:
+    """Raises UserError unless a function returns floats of that shape; nothing is computed."""
+    try:
+        got = jax.eval_shape(function, *arguments)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the user's function raises
+        raise UserError(f"{what} fails: {type(error).__name__}: {first_line(error)}") from error
+    if getattr(got, "shape", None) != shape or not jnp.issubdtype(got.dtype, jnp.floating):
+        expected = f"floats of shape {list(shape)}" if shape else "a float scalar"
+        leaves = jax.tree.map(lambda leaf: f"{leaf.dtype.name} {list(leaf.shape)}", got)
+        raise UserError(f"{what} must return {expected}, got {leaves}")
 
 
 def _optimizer(
@@ -207,14 +257,15 @@ def _optimizer(
     image_shape: tuple[int, int, int],
     parameterization: Parameterization,
 ) -> optax.GradientTransformation:
-    if chosen in (None, *optimizers.OF_PIXELS) and parameterization != parameterizations.pixels(image_shape):
-        name = chosen or f"the recipe {recipe.name}"
-        raise UserError(f"{name} is for pixels: give an optimizer for other params, such as optax.adam(0.003)")
+    name = named.parse(chosen).name if isinstance(chosen, str) else ""
+    if (chosen is None or name in optimizers.OF_PIXELS) and parameterization != parameterizations.pixels(image_shape):
+        raise UserError(
+            f"{name or f'the recipe {recipe.name}'} is for pixels: give an optimizer for other params, such as "
+            "adam(learning_rate=0.003)"
+        )
     if chosen is None:
-        return optimizers.get(recipe.optimizer, recipe.rate, recipe.schedule, steps, image_shape)
-    if isinstance(chosen, str) and chosen in optimizers.OPTIMIZERS:
-        return optimizers.get(chosen, optimizers.DEFAULT_RATES[chosen], recipe.schedule, steps, image_shape)
-    return optimizers.of_optax(chosen)
+        return optimizers.scheduled(recipe.optimizer, recipe.rate, recipe.schedule, steps, image_shape)
+    return optimizers.get(chosen, recipe.schedule, steps, image_shape)
 
 
 def _surrogate(recipe: Recipe, phi: Representation, steps: int) -> tuple[Callable[[Array], Array] | None, int]:

@@ -8,9 +8,11 @@ not compile it twice.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from invjax import named
 from invjax.errors import UserError
 from invjax.losses import magnitude
 from invjax.types import Array, Image, Regularizer
@@ -94,3 +96,24 @@ def bounded_range(low: float, high: float) -> Regularizer:
         return jnp.sum(outside**2)
 
     return regularizer
+
+
+REGULARIZERS: dict[str, Callable[..., Regularizer]] = {
+    "alpha_norm": alpha_norm,
+    "total_variation": total_variation,
+    "bounded_range": bounded_range,
+}
+
+
+def get(chosen: str | Regularizer, kind: str = "regularizer") -> Regularizer:
+    """A regularizer by name, or the user's own.
+
+    Args:
+        chosen: one of `REGULARIZERS`, as in "total_variation(beta=1)"; "my_file.py:name", with brackets a factory of a
+            regularizer; or a function u → scalar.
+        kind: what to call it in messages.
+
+    Raises:
+        UserError: unknown name or option, a value out of range, or no function.
+    """
+    return named.function(kind, chosen, REGULARIZERS)

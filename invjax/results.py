@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
     from invjax.report.rundir import Run
+    from invjax.types import Layer
 
 
 def read_results(*directories: str | Path) -> pandas.DataFrame:
@@ -31,7 +32,8 @@ def read_results(*directories: str | Path) -> pandas.DataFrame:
         A row per reconstruction, runs in the order given, rows in that of results.csv. Columns: `run`, a name that no
         other run of the table has; those of results.csv, numbers as numbers, what is empty NaN; `path` and `arrays`,
         where its picture and its exact numbers are, absolute: `np.load(row.arrays)["image"]` is float32 [H, W, C], in
-        grey levels minus the representation's mean; and a column `config.FIELD` for each field of the config in which
+        grey levels minus the representation's mean; `depth`, the place of the layer in its network, from 0, behind all
+        of them for what is no single layer; and a column `config.FIELD` for each field of the config in which
         the runs, or the variants of a sweep, differ, lists as JSON.
         `normalized_error` is empty where a run has no two different pictures of a size; over which pictures its mean
         goes: `metrics.normalized_error`.
@@ -80,12 +82,18 @@ def _table(runs: Sequence[Run]) -> pandas.DataFrame:
         {"run": name}
         | dataclasses.asdict(row)
         | {"path": str(path := run.workdir.absolute() / row.picture), "arrays": str(path.with_suffix(".npz"))}
+        | {"depth": _depth(run.origins[row.representation].layers, row.layer)}
         | {f"config.{field}": by_variant.get(row.variant, {}).get(field) for field in fields}
         for name, run, by_variant in zip(short_names([run.workdir for run in runs]), runs, settings, strict=True)
         for row in run.rows
     ]
     frame = pandas.DataFrame(records)
     return frame.assign(seed=pandas.to_numeric(frame.seed, errors="coerce"))
+
+
+def _depth(layers: Sequence[Layer], name: str) -> int:
+    names = [layer.name for layer in layers]
+    return names.index(name) if name in names else len(names)
 
 
 def _settings(run: Run) -> dict[str, dict[str, Any]]:

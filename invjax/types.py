@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,35 @@ class InputSpec:
             raise UserError(f"{name} reads pixels minus the mean, got values of {low:g}..{high:g}: {advice}")
 
 
+class Layer(NamedTuple):
+    """A layer of a network, and where its positions look: position i sees, along rows and along columns, the pixels
+    offset + i · stride … + window − 1. The offset is negative where the picture is padded.
+
+    A window of 0 sees the whole picture, one of None is not known.
+    """
+
+    name: str
+    offset: int | None = None
+    window: int | None = None
+    stride: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What is told about Φ and computes nothing. All compare equal, so that it decides no compilation: programs must
+    not read it.
+
+    Attributes:
+        made_by: what `representations.get` was asked for.
+        source: where its weights came from.
+        layers: of the network that it belongs to, all of them, from the picture on; empty where there are none.
+    """
+
+    made_by: str = dataclasses.field(default="", compare=False)
+    source: str = dataclasses.field(default="", compare=False)
+    layers: tuple[Layer, ...] = dataclasses.field(default=(), compare=False)
+
+
 def softened(
     apply: Callable[[Params, Image], Feature], params: Params, sharpness: Array | float
 ) -> tuple[Callable[[Params, Image], Feature], Params] | None:
@@ -106,12 +135,11 @@ class Representation:
         name: the name it is known by, e.g. "hog".
         input: what it wants to be shown.
         layer: the layer it stops at, empty where there are none.
+        family: "descriptor" or "network": which of the paper's two recipes is meant for it.
         parts: names and weights of the parts of a feature that is a dict: the objective then is the weighted mean of
             the parts' losses. Empty: one loss over everything.
         lambda_tv: weight of total variation that suits it, unit-norm form.
-        together: reconstructions that share a program on a CPU: more than one where Φ reads more weights than it has
-            work for one picture.
-        source: where its weights came from.
+        origin: where it comes from.
     """
 
     params: Params
@@ -119,16 +147,21 @@ class Representation:
     name: str = dataclasses.field(metadata={"static": True})
     input: InputSpec = dataclasses.field(metadata={"static": True}, default=InputSpec())
     layer: str = dataclasses.field(metadata={"static": True}, default="")
+    family: str = dataclasses.field(metadata={"static": True}, default="descriptor")
     parts: tuple[tuple[str, float], ...] = dataclasses.field(metadata={"static": True}, default=())
     lambda_tv: float = dataclasses.field(metadata={"static": True}, default=0.5)
-    together: int = dataclasses.field(metadata={"static": True}, default=1)
-    source: str = dataclasses.field(metadata={"static": True}, default="")
+    origin: Origin = dataclasses.field(metadata={"static": True}, default=Origin())
 
     def __call__(self, image: Image) -> Feature:
         """Φ(image), float32; the image's shape, type and range are checked against `input`."""
         self.input.check(image.shape, self.name)
         self.input.check_values(image, self.name)
         return self.apply(self.params, image)
+
+    @property
+    def bare(self) -> Representation:
+        """Φ as compiled programs take it: weights of another source or mean share the program of these."""
+        return Representation(self.params, self.apply, "")
 
     def softened(self, sharpness: Array | float) -> Representation | None:
         """A smooth stand-in for Φ with hard votes, closer to Φ the larger `sharpness` ≥ 1; None where none is needed.

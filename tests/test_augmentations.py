@@ -164,8 +164,8 @@ MISTAKES = [
     (lambda: a.crop(0), "above 0 and at most 1, got 0"),
     (lambda: a.crop(1.1), "above 0 and at most 1, got 1.1"),
     (lambda: a.get("jiter"), "Did you mean jitter[?] Valid: jitter, scale, rotation, crop"),
-    (lambda: a.get("jitter", pixel=3), "jitter has no option 'pixel'. Valid: pixels"),
-    (lambda: a.get("scale", lowest=1), "scale needs the option 'highest'. It takes: lowest, highest"),
+    (lambda: a.get("jitter(pixel=3)"), "jitter has no option 'pixel'. Valid: pixels"),
+    (lambda: a.get("scale(lowest=1)"), "scale needs the option highest. It takes: lowest, highest"),
 ]
 
 
@@ -178,5 +178,28 @@ def test_mistakes(mistake, message):
 
 def test_every_name_is_there():
     assert list(a.AUGMENTATIONS) == ["jitter", "scale", "rotation", "crop"]
-    assert a.get("jitter", pixels=4) is a.jitter(4)
-    assert a.get("scale", highest=2, lowest=1) is a.scale(1, 2)
+    assert a.get("jitter(pixels=4)") is a.get("jitter(4)") is a.jitter(4)
+    assert a.get("scale(highest=2, lowest=1)") is a.scale(1, 2)
+
+
+def test_several_by_name_are_composed():
+    expected = drawn(a.compose(a.jitter(5), a.crop(0.5)))
+    for several in ("jitter(5) + crop(0.5)", "jitter(5)+crop(0.5)", ["jitter(5)", a.crop(0.5)]):
+        np.testing.assert_array_equal(drawn(a.get(several)), expected)
+    assert a.get(("jitter(5)",)) is a.jitter(5)
+    np.testing.assert_array_equal(drawn(a.get([]), PICTURE, 1)[0], PICTURE)
+
+
+def test_a_file_of_the_users_has_a_function_or_a_factory(tmp_path):
+    path = tmp_path / "a + b.py"
+    path.write_text("""
+def flip(key, u):
+    return u[::-1]
+
+def times(factor):
+    return lambda key, u: factor * u
+""")
+    np.testing.assert_array_equal(a.get([f"{path}:flip"])(KEY, PICTURE), PICTURE[::-1])
+    np.testing.assert_array_equal(
+        a.get([f"{path}:times(factor=3)", lambda key, u: u + 1])(KEY, PICTURE), 3 * PICTURE + 1
+    )

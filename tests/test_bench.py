@@ -17,7 +17,7 @@ from invjax.bench.rows import OURS, Row, geometric_means, summary
 from invjax.bench.timing import Others, Side, seconds
 from invjax.networks.layers import Concat, Conv, Dense, Dropout, GlobalAverage, LocalResponse, MaxPool, Relu
 from invjax.networks.network import Network, chain
-from invjax.representations.networks import build, network
+from invjax.representations.network import build, network
 from invjax.types import InputSpec
 from invjax.weights import random
 

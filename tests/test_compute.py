@@ -1,6 +1,5 @@
 """A function of one reconstruction over a batch: the same results whatever shares it, and never all threads."""
 
-import dataclasses
 import functools
 import os
 import subprocess
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from invjax import devices, invert, representations
+from invjax import devices, invert, memory, representations
 
 from .conftest import as_accelerators, blobs
 from .test_devices import CASES, hog, network
@@ -197,9 +196,9 @@ def test_the_accelerators_way_finds_the_same_pictures(monkeypatch, recipe):
 @SEVERAL
 @pytest.mark.skipif(not devices.sequential(), reason="accelerators round differently in batches of other sizes")
 @pytest.mark.parametrize("case", ["hog", "dsift", "network"])
-def test_cores_find_the_same_bits_in_whatever_batch(case):
+def test_cores_find_the_same_bits_in_whatever_batch(case, monkeypatch):
     phi, image = CASES[case]() if case in CASES else (representations.get(case), hog()[1])
-    phi = dataclasses.replace(phi, together=1)  # products of groups round differently
+    monkeypatch.setattr(memory, "TOGETHER", 1)  # products of groups round differently
     shared = inverted(phi, image, restarts=5)
     for batch_size in (1, 2, 4):
         assert_same_bits(inverted(phi, image, restarts=5, batch_size=batch_size), shared)

@@ -12,7 +12,7 @@ from invjax import InputSpec, devices, inversion, recipes, representations
 from invjax.networks import Network
 from invjax.networks.layers import Conv, Dense, LocalResponse, Relu
 from invjax.networks.network import chain
-from invjax.representations.networks import build
+from invjax.representations.network import build
 
 from .conftest import blobs
 

@@ -57,8 +57,9 @@ def test_any_optax_transformation_takes_its_own_steps():
 
 def test_an_optimiser_of_optaxs_by_name_and_options():
     options = {"learning_rate": 0.05, "b1": 0.8}
-    by_name = found(optimizer=("adamw", options))
-    np.testing.assert_array_equal(by_name.images, found(optimizer=optax.adamw(**options)).images)
+    by_name = found(optimizer="adamw(learning_rate=0.05, b1=0.8)")
+    for same in (("adamw", options), optax.adamw(**options)):
+        np.testing.assert_array_equal(by_name.images, found(optimizer=same).images)
     assert by_name.history["total"][0, -1] < by_name.history["total"][0, 0]
     ours = found(optimizer="adam")
     assert np.abs(ours.images - by_name.images).max() > 0.1
@@ -120,8 +121,10 @@ def test_restarts_begin_where_they_are_told():
     several = np.stack([PICTURE, -PICTURE, 0 * PICTURE])
     out = found(start=several, restarts=3, steps=1, recipe="paper", **QUIET)
     np.testing.assert_allclose(out.history["data"][:, 0], [0, 4, 1], atol=1e-6)
-    one = found(start=PICTURE, restarts=2, steps=1, **QUIET)
+    one = found(start=PICTURE, restarts=2, steps=1, augment=lambda key, u: u, **QUIET)
     np.testing.assert_allclose(one.images, np.stack([PICTURE] * 2), rtol=1e-6)
+    with pytest.raises(UserError):  # they would all be the same
+        found(start=PICTURE, restarts=2)
 
     def drawn(key, shape):
         return 5 * jax.random.normal(key, shape)

@@ -42,7 +42,9 @@ def test_momentum_forgets_when_the_rate_changes():
         velocity = 0.9 * velocity - etas[step] * np.asarray(CURVATURE, np.float64) * u
         u = u + velocity
         expected.append(u)
-    path = minimise(optimizers.get("momentum", 0.3, "decades", steps, SHAPE), START, lambda u: CURVATURE * u, steps)
+    path = minimise(
+        optimizers.scheduled("momentum", 0.3, "decades", steps, SHAPE), START, lambda u: CURVATURE * u, steps
+    )
     np.testing.assert_allclose(path, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -52,7 +54,7 @@ def test_momentum_keeps_its_speed_at_a_constant_rate():
 
 
 def test_momentum_keeps_its_speed_when_the_rate_falls_smoothly():
-    path = minimise(optimizers.get("momentum", 1.0, "linear", 10, SHAPE), [0.0], lambda u: jnp.ones(1), 3)
+    path = minimise(optimizers.scheduled("momentum", 1.0, "linear", 10, SHAPE), [0.0], lambda u: jnp.ones(1), 3)
     velocities = [-1.0, -0.9 - 0.9, 0.9 * -1.8 - 0.8]  # v ← 0.9 v − η
     np.testing.assert_allclose(path[:, 0], np.cumsum(velocities), rtol=1e-5)
 
@@ -93,13 +95,13 @@ def test_each_minimises_a_quadratic(name):
     def value(u):
         return jnp.sum(CURVATURE * (u - 1) ** 2) / 2
 
-    path = minimise(optimizers.get(name, RATES[name], "constant", 80, SHAPE), START, jax.grad(value), 80, value)
+    path = minimise(optimizers.scheduled(name, RATES[name], "constant", 80, SHAPE), START, jax.grad(value), 80, value)
     assert np.linalg.norm(path[-1] - 1) < 0.05 * np.linalg.norm(START - 1)
 
 
 def test_adam_moves_by_its_rate_in_grey_levels():
     gradient = jnp.array([1e-3, -50, 7]).reshape(SHAPE)
-    path = minimise(optimizers.get("adam", 8.0, "constant", 10, SHAPE), 0 * START, lambda u: gradient, 2)
+    path = minimise(optimizers.scheduled("adam", 8.0, "constant", 10, SHAPE), 0 * START, lambda u: gradient, 2)
     grey_level = 1 / (27098.1157 * np.sqrt(3 / (227 * 227 * 3)))
     np.testing.assert_allclose(path[0].ravel(), np.array([-8, 8, -8]) * grey_level, rtol=1e-3)
     np.testing.assert_allclose(path[1].ravel(), np.array([-16, 16, -16]) * grey_level, rtol=1e-3)
@@ -123,25 +125,25 @@ def test_sobolev_steps_are_those_of_the_screened_laplacian():
 
 
 def test_momentum_moves_by_its_rate_in_units_of_u():
-    path = minimise(optimizers.get("momentum", 0.5, "constant", 10, SHAPE), 0 * START, jnp.ones_like, 1)
+    path = minimise(optimizers.scheduled("momentum", 0.5, "constant", 10, SHAPE), 0 * START, jnp.ones_like, 1)
     np.testing.assert_allclose(path[0], -0.5)
 
 
 def test_the_same_arguments_give_the_same_optimizer():
     """Otherwise jit would compile it again."""
-    first = optimizers.get("adam", 1.0, "cosine", 20, SHAPE)
-    assert first is optimizers.get("adam", 1.0, "cosine", 20, SHAPE)
-    assert first is not optimizers.get("adam", 1.0, "cosine", 21, SHAPE)
+    first = optimizers.scheduled("adam", 1.0, "cosine", 20, SHAPE)
+    assert first is optimizers.scheduled("adam", 1.0, "cosine", 20, SHAPE)
+    assert first is not optimizers.scheduled("adam", 1.0, "cosine", 21, SHAPE)
 
 
 def test_unknown_names():
     with pytest.raises(UserError, match=r"unknown optimizer 'adamw'\. Valid: momentum, sgd"):
-        optimizers.get("adamw", 1.0, "constant", 10, SHAPE)
+        optimizers.scheduled("adamw", 1.0, "constant", 10, SHAPE)
     with pytest.raises(UserError, match=r"unknown schedule 'step'\. Valid: constant, cosine"):
-        optimizers.get("adam", 1.0, "step", 10, SHAPE)
+        optimizers.scheduled("adam", 1.0, "step", 10, SHAPE)
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan")])
 def test_rate_out_of_range(rate):
     with pytest.raises(UserError, match="learning rate must be positive"):
-        optimizers.get("sgd", rate, "constant", 10, SHAPE)
+        optimizers.scheduled("sgd", rate, "constant", 10, SHAPE)

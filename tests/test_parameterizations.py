@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from invjax import UserError
 from invjax import parameterizations as p
@@ -81,7 +82,7 @@ def test_equal_arguments_do_not_compile_twice(name):
 
 
 def test_equal_arguments_are_the_same_however_they_are_put():
-    assert p.fourier(SHAPE) is p.fourier(list(SHAPE), 1) is p.get("fourier", np.array(SHAPE), decay=1.0)
+    assert p.fourier(SHAPE) is p.fourier(list(SHAPE), 1) is p.get("fourier(decay=1.0)", np.array(SHAPE))
     assert p.fourier(SHAPE) is not p.fourier(SHAPE, 2)
     magnitude = p.magnitude_of(PICTURES)
     assert p.phase(SHAPE, magnitude) is p.phase(SHAPE, magnitude.copy()) is p.phase(SHAPE, magnitude.tolist())
@@ -289,8 +290,15 @@ MISTAKES = [
     (lambda: p.network(SHAPE, features=0), "features and depth of at least 1, got 0 and 4"),
     (lambda: p.network(SHAPE, depth=0), "features and depth of at least 1, got 32 and 0"),
     (lambda: p.get("furier", SHAPE), "Did you mean fourier[?] Valid: pixels, fourier, phase, network"),
-    (lambda: p.get("fourier", SHAPE, decai=1), "'fourier' has no option 'decai'. Valid: decay, decorrelate"),
-    (lambda: p.get("pixels", SHAPE, decay=1), "'pixels' has no option 'decay'. It has none"),
+    (lambda: p.get("fourier(decai=1)", SHAPE), "fourier has no option 'decai'. Valid: decay, decorrelate"),
+    (lambda: p.get("pixels(decay=1)", SHAPE), "pixels has no option 'decay'. It has none"),
+    (lambda: p.get("fourier(image_shape=1)", SHAPE), "fourier has no option 'image_shape'"),
+    (lambda: p.get("fourier(decay='steep')", SHAPE), "fourier failed: TypeError"),
+    (lambda: p.get(3, SHAPE), "must be a Parameterization, or its name, got 3"),
+    (lambda: p.get("json:loads(1)", SHAPE), "json:loads"),
+    (lambda: p.phase(SHAPE, np.ones((16, 7, 3)), "photos"), "not both"),
+    (lambda: p.phase(SHAPE, pictures=()), "files, folders or patterns"),
+    (lambda: p.phase(SHAPE, pictures="none.jpg"), "none.jpg: no such file"),
 ]
 
 
@@ -303,4 +311,39 @@ def test_mistakes(mistake, message):
 
 def test_every_name_is_there():
     assert list(p.PARAMETERIZATIONS) == ["pixels", "fourier", "phase", "network"]
-    assert p.get("network", SHAPE, features=4, depth=2) is p.network(SHAPE, 4, 2)
+    assert p.get("network(4, depth=2)", SHAPE) is p.network(SHAPE, 4, 2)
+    mine = p.fourier(SHAPE)
+    assert p.get(mine, SHAPE) is mine
+
+
+def test_phase_of_pictures_that_a_text_points_at(tmp_path):
+    shape = (8, 6, 3)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    for number, pixels in enumerate(pictures):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    magnitude = np.abs(np.fft.rfft2(pictures - pictures.mean((0, 1, 2)), axes=(1, 2))).mean(0)
+    expected = p.phase(shape, magnitude)
+    params = expected.start(KEY)
+    for where in (f"'{tmp_path}'", f"['{tmp_path}/[01].png', '{tmp_path}/2.png']"):
+        decode = p.get(f"phase(pictures={where})", shape).decode
+        np.testing.assert_allclose(decode(params), expected.decode(params), atol=1e-6)
+
+
+def test_a_factory_of_the_users(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("""
+from invjax.parameterizations import Parameterization, pixels
+
+def make(image_shape, gain=1.0):
+    it = pixels(image_shape)
+    return Parameterization(it.start, lambda params: gain * params, None)
+
+def wrong(image_shape):
+    return image_shape
+""")
+    u = p.get(f"{path}:make(gain=3)", SHAPE).decode(PICTURES[0])
+    np.testing.assert_array_equal(u, 3 * PICTURES[0])
+    assert p.get(f"{path}:make", SHAPE) is p.get(f"{path}:make", SHAPE)
+    for name in ("wrong", "make(sum=3)", "make(1, 2)"):
+        with pytest.raises(UserError):
+            p.get(f"{path}:{name}", SHAPE)

@@ -35,7 +35,7 @@ def work(phi: Representation, image_shape: tuple[int, int, int], batch: int) -> 
     """Of a step: multiplications and additions of convolutions and dense layers, forward and for the gradient; and
     `STATE_PASSES` and votes, and a network's weights, read for both directions once per batch."""
     pixels = batch * 4e-9 * np.prod(image_shape)
-    if not phi.layer:
+    if phi.family != "network":
         votes = 1 if phi.softened(1.0) else 2  # of a pixel; hard ones could be softened
         return Work(0.0, pixels * (STATE_PASSES + PASSES_PER_VOTE * votes))
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(phi.params["params"]))
@@ -57,11 +57,13 @@ def measure(name: str, batch: int, precision: str, rounds: int, compiled: bool =
         UserError: no such representation, layer or precision.
     """
     phi = representation(name, precision)
-    steps = STEPS if phi.layer else SHALLOW_STEPS
+    steps = STEPS if phi.family == "network" else SHALLOW_STEPS
     method, problems, image = prepared(phi, "paper", batch)
     mine = ours(method, phi, problems, steps)
     others, skipped = peers.sides(phi, image, problems, precision, steps, compiled)
-    kinds = (attainable.CONVOLUTION, attainable.PRODUCT, attainable.COPY) if phi.layer else (attainable.COPY,)
+    kinds = (
+        (attainable.CONVOLUTION, attainable.PRODUCT, attainable.COPY) if phi.family == "network" else (attainable.COPY,)
+    )
     limits = attainable.sides(kinds, precision, peers.torch_device()[0])
     meanwhile = Others()
     times = seconds({OURS: mine} | others | limits, rounds)

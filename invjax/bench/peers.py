@@ -88,7 +88,7 @@ def _makers(
     def maker(features: Callable[[Setting], Features], setting: Setting) -> Callable[[], Descent]:
         return lambda: Descent(features(setting), image, weights, len(problems.key), setting)
 
-    if phi.layer:
+    if phi.family == "network":
         from invjax.bench import torch_networks
 
         network, params = phi.apply.network, phi.params["params"]  # type: ignore[attr-defined]

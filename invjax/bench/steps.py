@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invjax import devices, images, inversion, networks, recipes, representations
+from invjax import devices, images, inversion, recipes, representations
 from invjax.bench.timing import Side
-from invjax.errors import UserError
 from invjax.types import Representation
 
 SWEPT = (0.5, 5.0, 50.0)  # λ_TV
@@ -21,9 +20,7 @@ def representation(name: str, precision: str = "float32") -> Representation:
         UserError: no such representation, or layer.
     """
     name, _, layer = name.partition("/")
-    if layer and name not in networks.names():
-        raise UserError(f"'{name}' is not a network. Valid: {', '.join(networks.names())}")
-    if name in networks.names():
+    if layer or representations.layers(name):
         return representations.get(name, layer=layer, weights="random", precision=precision)
     return representations.get(name)
 

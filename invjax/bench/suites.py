@@ -8,14 +8,12 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from invjax import inversion, memory
+from invjax import inversion, memory, representations
 from invjax.bench.measure import measure
 from invjax.bench.rows import OURS, Row, device, ratios
 from invjax.bench.steps import ours, prepared, representation, swept
 from invjax.bench.timing import Others, Side, seconds
 from invjax.devices import sequential, usable, using
-from invjax.networks import get as get_network
-from invjax.networks import names as network_names
 
 SHALLOW = ("hog", "hogb", "dsift")
 NETWORKS = (
@@ -48,7 +46,7 @@ def rows(
     """Representations and layers in every batch, layers in every precision."""
     for name in names:
         for batch in batches:
-            for precision in precisions if name.partition("/")[0] in network_names() else precisions[:1]:
+            for precision in precisions if representations.layers(name.partition("/")[0]) else precisions[:1]:
                 yield _row(name, batch, precision, rounds)
 
 
@@ -172,7 +170,7 @@ def table(precisions: Sequence[str], fraction: float) -> Iterator[Row]:
 
 def table_layers() -> tuple[str, ...]:
     """The table's columns."""
-    return get_network("caffenet").names()
+    return tuple(layer.name for layer in representations.layers("caffenet"))
 
 
 def goals() -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import runpy
@@ -15,10 +16,11 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from invjax import features, losses, masks, networks, optimizers, recipes, representations
-from invjax.errors import UserError, suggestion
+from invjax.errors import UserError, check_options, suggestion
 from invjax.experiment.sweep import expand
-from invjax.representations.networks import describe, parse_layers
+from invjax.representations.network import describe, parse_layers
 
+FIELDS = {"weights": "weights", "seed": "weights_seed", "precision": "precision"}  # of networks, by option
 RECIPES = (*recipes.names(), "custom", "hoggles")
 AXES = ("image", "representation", "layer", "variant", "lambda_tv", "restart", "label")  # of a figure
 LARGEST = float(np.finfo(np.float32).max)
@@ -133,18 +135,9 @@ def _check(config: ConfigDict) -> None:
     for field in ("representations", "layers"):
         _need(len(set(config[field])) == len(config[field]), config, field, "different names")
     _need(len(config.representations) > 0, config, "representations", "one or more of `invjax representations`")
-    for name in config.representations:
-        representations.factory(name)
-    for name in config.representations if config.layers else ():
-        if name not in networks.names():
-            raise UserError(f"config.layers: {name} has no layers, got '{config.layers[0]}'")
-        for layer in config.layers:
-            networks.get(name).until(*parse_layers(layer))
-    if config.weights and not set(config.representations) & set(networks.names()):
-        raise UserError(f"config.weights: {', '.join(config.representations)} has no weights, got '{config.weights}'")
     _need(config.precision in networks.PRECISIONS, config, "precision", f"one of {', '.join(networks.PRECISIONS)}")
-    if config.precision == "bfloat16" and not set(config.representations) & set(networks.names()):
-        raise UserError(f"config.precision: {', '.join(config.representations)} is computed in float32, got 'bfloat16'")
+    for name in config.representations:
+        _check_representation(config, name)
     _need(0 <= config.weights_seed < 2**32, config, "weights_seed", "a whole number from 0 to 2³²−1")
     _need(config.recipe in RECIPES, config, "recipe", f"one of {', '.join(RECIPES)}")
     _need(config.recipe != "hoggles" or config.hoggles, config, "hoggles", "a file of `invjax hoggles train`")
@@ -180,6 +173,40 @@ def _check(config: ConfigDict) -> None:
             _need(config.optimizer[field] in valid, config, f"optimizer.{field}", f"one of {', '.join(valid)}")
         rate = config.optimizer.rate
         _need(rate is None or rate > 0, config, "optimizer.rate", "greater than 0")
+
+
+def _check_representation(config: ConfigDict, name: str) -> None:
+    """That it exists, and has the layers and options that are asked for, as far as is known before it is made."""
+    options_of(config, name)
+    valid = [layer.name for layer in representations.layers(name)]
+    if config.layers and "layer" not in representations.options(name):
+        raise UserError(f"config.layers: {name} has no layers, got '{config.layers[0]}'")
+    for layer in itertools.chain.from_iterable(map(parse_layers, config.layers if valid else ())):
+        if layer not in valid:
+            raise UserError(f"config.layers: {name} has no layer '{layer}'. {suggestion(layer, valid)}")
+
+
+def options_of(config: ConfigDict, name: str) -> dict[str, Any]:
+    """What a representation is made with: `config.options`, and the fields of networks as far as it has such options.
+
+    Raises:
+        UserError: no such representation, an option that it does not have, or one that is set twice.
+    """
+    valid = representations.options(name)
+    chosen = {option: value for option, value in config.options.items() if value is not None}
+    try:
+        check_options(name, chosen, [option for option in valid if option != "layer"])
+    except UserError as error:
+        raise UserError(f"config.options: {error}") from None
+    fields = {option: config[field] for option, field in FIELDS.items() if option in valid and is_set(config, field)}
+    for option in chosen.keys() & fields.keys():
+        raise UserError(f"config.options.{option}: is config.{FIELDS[option]}, which is set as well")
+    return chosen | fields
+
+
+def is_set(config: ConfigDict, field: str) -> bool:
+    """Whether a field has another value than its default."""
+    return bool(config[field] != default()[field])
 
 
 def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 config.json       the config; another one is refused
 environment.json  versions, device and command of the last start
+representations.json  the layers of their networks: origins.py
 pictures.json     hashes of pictures, features and weights; others are refused
 results.csv       one row per finished reconstruction; with history.jsonl and failures.json: ledger.py
 history.jsonl     one line per reconstruction: the objective's terms along the way
@@ -62,6 +63,7 @@ class RunDirectory:
         path: the folder, made when missing.
         config: of `config.as_dict`.
         pictures: of `plan.fingerprints`.
+        representations: of `origins.as_dict`.
         planned: `key_of` every reconstruction that the config asks for, in order.
         command: what was typed.
         team: the processes that work here; by default, this one.
@@ -76,6 +78,7 @@ class RunDirectory:
         path: Path,
         config: dict[str, Any],
         pictures: dict[str, str],
+        representations: dict[str, Any],
         planned: Collection[Key],
         command: str,
         team: Team | None = None,
@@ -88,7 +91,8 @@ class RunDirectory:
             (path / "failures.json").unlink(missing_ok=True)
             # config.json last: it is what makes the folder a run directory
             surroundings = environment(command, self._team.count)
-            for name, content in (("environment", surroundings), ("pictures", pictures), ("config", config)):
+            records = {"environment": surroundings, "representations": representations, "pictures": pictures}
+            for name, content in (records | {"config": config}).items():
                 write_atomically(path / f"{name}.json", json.dumps(content, indent=2) + "\n")
         self._before = set() if self._team.alone else {key_of(row) for row in iter_rows(path / "results.csv")}
         self._ledger = Ledger(self._team.folder)

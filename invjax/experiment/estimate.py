@@ -77,7 +77,7 @@ def _step_seconds(costs: memory.Costs, phi: Representation, batch: int) -> float
     part = math.ceil(batch / sharing)
     if not devices.sequential():
         return STEP_SECONDS + _work_seconds(costs, part)
-    size = min(phi.together, part)
+    size = min(memory.together(phi), part)
     cores = 1.0 if sharing == devices.CORES else ALONE  # that each device keeps busy
     return math.ceil(part / size) * (STEP_SECONDS + devices.CORES / cores * _work_seconds(costs, size))
 

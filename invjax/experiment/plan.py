@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import inversion, masks, metrics, networks, optimizers, recipes, representations
+from invjax import inversion, masks, memory, metrics, optimizers, recipes, representations
 from invjax.errors import UserError
-from invjax.experiment.config import check
+from invjax.experiment.config import check, options_of
 from invjax.experiment.sources import (
     OnDemand,
     Picture,
@@ -32,8 +32,8 @@ from invjax.experiment.sources import (
     on_demand,
     picture_shapes,
 )
-from invjax.representations.networks import several
-from invjax.types import Feature, Representation
+from invjax.representations.receptive import placed
+from invjax.types import Feature, Image, Representation
 
 if TYPE_CHECKING:
     from invjax.hoggles import Dictionary
@@ -191,8 +191,7 @@ class Job:
     @property
     def work(self) -> float:
         """Of one reconstruction, in milliseconds of two CPU cores, as far as one can tell by the layer."""
-        operations = getattr(self.phi.apply, "operations", None)  # measured in docs/performance.md
-        return max(self.steps, 1) * (2.0 + (operations() if operations else 0) / 80e6)
+        return max(self.steps, 1) * (2.0 + memory.operations(self.phi) / 80e6)  # measured in docs/performance.md
 
 
 def noise_key(seed: int, image: str, restart: int) -> jax.Array:
@@ -204,7 +203,7 @@ def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
     """What tells the pictures, features and weights of one run from those of another: hashes by name."""
     found: dict[str, str] = {}
     for job in jobs:
-        file, _, digest = job.phi.source.rpartition(" ")
+        file, _, digest = job.phi.origin.source.rpartition(" ")
         if digest.startswith("sha256:"):  # random ones follow from the config
             found[f"weights of {job.phi.name}: {file}"] = digest
         found |= dict(zip(job.pictures, job.digests, strict=True))
@@ -213,8 +212,18 @@ def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
 
 def compute_features(phi: Representation, pictures: Iterable[np.ndarray]) -> list[Feature]:
     """Φ of each picture, NumPy; one after the other, so that memory does not grow with their number."""
-    compute = jax.jit(Representation.__call__)
-    return [jax.device_get(compute(phi, picture)) for picture in pictures]
+    return [jax.device_get(_feature(phi.bare, picture)) for picture in _checked(phi, pictures)]
+
+
+@jax.jit
+def _feature(phi: Representation, picture: Image) -> Feature:
+    return phi.apply(phi.params, picture)
+
+
+def _checked(phi: Representation, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for picture in pictures:
+        phi.input.check(picture.shape, phi.name)
+        yield picture
 
 
 def make_jobs(config: ConfigDict) -> list[Job]:
@@ -292,10 +301,9 @@ class _Workshop:
 
     def _representations(self, config: ConfigDict, name: str) -> list[Representation]:
         """One for each layer, of a network."""
-        options = tuple(config.options.items())
-        key = name, config.layers, config.weights, config.weights_seed, config.precision, options
+        key = name, config.layers, repr(sorted(options_of(config, name).items()))
         if key not in self._phis:
-            self._phis[key] = _representations(config, name)
+            self._phis[key] = representations_of(config, name)
         return self._phis[key]
 
     def _of_pictures(
@@ -323,6 +331,7 @@ class _Workshop:
             return phi
         key = mask, phi, shape
         if key not in self._masked:
+            phi = placed(phi)  # for a figure of what the mask keeps
             try:
                 self._masked[key] = masks.apply(phi, masks.named(mask, phi.feature_shape(shape)))
             except UserError as error:
@@ -330,13 +339,22 @@ class _Workshop:
         return self._masked[key]
 
 
-def _representations(config: ConfigDict, name: str) -> list[Representation]:
-    options = {option: value for option, value in config.options.items() if value is not None}
-    if name not in networks.names():
-        return [representations.get(name, **options)]
-    if options:
-        raise UserError(f"config.options.{next(iter(options))}: {name} has no such option")
-    return several(name, config.layers or ("",), config.weights, config.weights_seed, config.precision)
+def representations_of(config: ConfigDict, name: str, layers: Sequence[str] | None = None) -> list[Representation]:
+    """Builds what a config asks for under a name: one for each layer.
+
+    Args:
+        config: of one variant.
+        name: one of its representations.
+        layers: of these layers instead of its own.
+
+    Raises:
+        UserError: no such layer, option or weights, or a name that no file can have.
+    """
+    found = representations.several(name, config.layers if layers is None else layers, **options_of(config, name))
+    for phi in found:
+        if not re.fullmatch(r"[\w.+-]+", phi.name):
+            raise UserError(f"{name}: '{phi.name}' cannot be the name of a representation: letters, digits, _.+- only")
+    return found
 
 
 def _job(config: ConfigDict, variant: str, phi: Representation, shape: Shape, found: OnDemand) -> Job:

@@ -52,7 +52,7 @@ def _row(batch: Batch, solved: Solved, index: int, feature: Feature, workdir: Pa
     return (
         job.key(reconstruction)
         | {
-            "weights": job.phi.source,
+            "weights": job.phi.origin.source,
             "recipe": job.recipe,
             "lambda_alpha": reconstruction.weights["alpha"],
             "seed": reconstruction.seed,

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from invjax import images, inversion, memory
 from invjax.errors import Incomplete, UserError, first_line
 from invjax.experiment import config as configs
+from invjax.experiment import origins
 from invjax.experiment.batch import Batch, Descent, Solved, batch_size, by_dictionary
 from invjax.experiment.checkpoint import Checkpoint, Saved
 from invjax.experiment.directory import RunDirectory, key_of
@@ -47,7 +48,8 @@ def run(config: ConfigDict, workdir: Path, team: Team | None = None) -> None:
     jobs = make_jobs(config)
     planned = dict.fromkeys(key_of(job.key(row)) for job in jobs for row in job.rows)
     record_of_config, command = configs.as_dict(config), shlex.join(sys.argv)
-    with RunDirectory(workdir, record_of_config, fingerprints(jobs), planned, command, team) as directory:
+    made = origins.as_dict(job.phi for job in jobs)
+    with RunDirectory(workdir, record_of_config, fingerprints(jobs), made, planned, command, team) as directory:
         try:
             if team.index == 0:
                 save_originals(jobs, workdir)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from invjax.errors import one_line
 from invjax.publish import curves
 from invjax.publish.curves import Curve, Panel
-from invjax.publish.summary import Summary, depth, labels, summarise, varying
+from invjax.publish.summary import Summary, labels, summarise, varying
 from invjax.report import rundir
 from invjax.results import table_of
 
@@ -83,8 +83,7 @@ def distance_panels(frame: pandas.DataFrame) -> list[Panel]:
     for name, found in frame[frame["at"] != "inverted"].groupby("representation", sort=False):
         series = varying(found, ["representation"], ["layer", "variant", "lambda_tv"])
         restarts, noise = found[found.of == "reconstructions"], found[found.of == "floor"]
-        depths = {at: -1 if at == "pixels" else depth(name, at) for at in dict.fromkeys(found["at"])}
-        places = sorted(depths, key=depths.__getitem__)
+        places = list(dict.fromkeys(found["at"]))  # pixels, and layers as a study takes them: in order
         form, unit = _unit(found)
         for side, title in SIDES.items():
             column = form.format(side)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invjax import networks
-
 if TYPE_CHECKING:
     import pandas
 
@@ -79,15 +77,9 @@ def varying(frame: pandas.DataFrame, fixed: Sequence[str], candidates: Sequence[
 
 def lines(frame: pandas.DataFrame) -> list[tuple[str, str]]:
     """(representation, layer) of all reconstructions, representations as they come, layers in order of the network."""
-    pairs = dict.fromkeys(zip(frame.representation, frame.layer, strict=True))
+    pairs = dict(zip(zip(frame.representation, frame.layer, strict=True), frame.depth, strict=True))
     order = {name: place for place, name in enumerate(dict.fromkeys(frame.representation))}
-    return sorted(pairs, key=lambda pair: (order[pair[0]], depth(*pair)))
-
-
-def depth(representation: str, layer: str) -> int:
-    """Place of a layer in its network; what is no single layer of a known one comes last."""
-    names = networks.get(representation).names() if representation in networks.names() else ()
-    return names.index(layer) if layer in names else len(names)
+    return sorted(pairs, key=lambda pair: (order[pair[0]], pairs[pair]))
 
 
 def values(frame: pandas.DataFrame, field: str) -> list[Any]:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from invjax.errors import UserError
+from invjax.experiment import origins
+from invjax.types import Origin
 
 Key = tuple[str, str, str, str, str, int]  # image, representation, layer, variant, lambda_tv, restart
 History = dict[str, np.ndarray]  # "step" and the terms of the objective, float64 [points]
@@ -94,6 +96,7 @@ class Run:
         config: of config.json; empty when missing.
         environment: of environment.json; empty when missing.
         failures: what could not be computed, text by FAILURE.
+        origins: what the representations were made by, and the layers of their networks, by name.
         study: tables of the study of restarts, by the file's name; empty where there was none.
         warnings: what is missing or damaged, a line each; grows as files are read.
     """
@@ -104,6 +107,7 @@ class Run:
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
     failures: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    origins: dict[str, Origin] = dataclasses.field(default_factory=dict)
     study: dict[str, Table] = dataclasses.field(default_factory=dict)
     warnings: list[str] = dataclasses.field(default_factory=list)
 
@@ -173,8 +177,19 @@ def read(workdir: Path, name: str = "") -> Run:
     run.config.update(_record(run, "config.json", "the configuration is not shown"))
     run.environment.update(_record(run, "environment.json", "date and device are not shown"))
     run.failures.extend(_failures(run))
+    run.origins.update(_origins(run))
     run.study.update({name: table for name in STUDY if (table := _table(run, name))})
     return run
+
+
+def _origins(run: Run) -> dict[str, Origin]:
+    """Of all representations that the rows name; nothing is known of those of a damaged file."""
+    names = dict.fromkeys(row.representation for row in run.rows)
+    try:
+        return origins.read(run.workdir, names)
+    except (OSError, ValueError) as error:
+        run.warn(f"{origins.NAME} is damaged ({error}): layers are not in the order of their networks")
+        return {name: Origin(made_by=name) for name in names}
 
 
 def short_names(workdirs: Sequence[Path]) -> list[str]:

@@ -5,28 +5,42 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invjax import named
+from invjax import named, networks
 from invjax.errors import UserError, check_options, first_line, suggestion
-from invjax.networks import names as network_names
 from invjax.representations.compose import concat, flatten, mask
-from invjax.representations.custom import from_function
+from invjax.representations.custom import CUSTOM, from_function
 from invjax.representations.dsift import dsift
 from invjax.representations.hog import hog, hog_uoctti, hogb
 from invjax.representations.linen import from_flax
-from invjax.representations.networks import layer_of
-from invjax.types import Representation
+from invjax.representations.network import Factory, describe, parse_layers
+from invjax.types import Layer, Representation
 
 if TYPE_CHECKING:
     from invjax.representations.nnx import from_nnx
 
-__all__ = ["concat", "factory", "flatten", "from_flax", "from_function", "from_nnx", "get", "mask", "names", "register"]
+__all__ = [
+    "concat",
+    "factory",
+    "flatten",
+    "from_flax",
+    "from_function",
+    "from_nnx",
+    "get",
+    "layers",
+    "mask",
+    "names",
+    "options",
+    "register",
+    "several",
+]
 
 # A new representation is one factory in its own file, and its name here.
 _FACTORIES: dict[str, Callable[..., Representation]] = {
@@ -34,8 +48,9 @@ _FACTORIES: dict[str, Callable[..., Representation]] = {
     "hogb": hogb,
     "dsift": dsift,
     "hog_uoctti": hog_uoctti,
-    **{name: layer_of(name) for name in network_names()},
+    **{name: Factory(name) for name in networks.names()},
 }
+_OURS = frozenset(_FACTORIES)
 
 
 def __getattr__(name: str) -> Any:
@@ -89,6 +104,55 @@ def _checked(name: str, make: Any) -> Callable[..., Representation]:
     return make
 
 
+def options(name: str) -> list[str]:
+    """The options of the factory of that name, as its signature says.
+
+    Raises:
+        UserError: unknown name.
+    """
+    return list(inspect.signature(factory(name)).parameters)
+
+
+def layers(name: str) -> tuple[Layer, ...]:
+    """The layers of a network of invjax's; of others they are known when they are made, `phi.origin.layers`.
+
+    Raises:
+        UserError: unknown name.
+    """
+    make = factory(name)
+    return make.layers() if isinstance(make, Factory) else ()
+
+
+def several(name: str, layers: Sequence[str], **options: Any) -> list[Representation]:
+    """One representation for each layer, which share the arrays of their weights where they can.
+
+    Args:
+        name: as of `get`.
+        layers: names, or "relu2+0.5*relu5" for two at once; none: one representation, as `get` makes it.
+        **options: as of `get`, but for the layer.
+
+    Raises:
+        UserError: as `get`, or the representation has no layers.
+    """
+    make = factory(name)
+    if not layers:
+        return [get(name, **options)]
+    if "layer" not in inspect.signature(make).parameters:
+        raise UserError(f"{name} has no layers, got '{layers[0]}'")
+    if isinstance(make, Factory):
+        _check(name, make, options)
+        return make.several(layers, **options)
+    return [_combined(name, parse_layers(layer), options) for layer in layers]
+
+
+def _combined(name: str, parts: Mapping[str, float], options: Mapping[str, Any]) -> Representation:
+    """The layers of a network of the user's, weighted."""
+    made = {layer: get(name, layer=layer, **options) for layer in parts}
+    if len(made) == 1:
+        return next(iter(made.values()))
+    return dataclasses.replace(concat(made, parts), layer=describe(parts))
+
+
 def get(name: str, **options: Any) -> Representation:
     """Builds a representation.
 
@@ -100,7 +164,7 @@ def get(name: str, **options: Any) -> Representation:
         UserError: unknown name, unknown option, or a value out of range.
     """
     make = factory(name)
-    check_options(name, options, inspect.signature(make).parameters)
+    _check(name, make, options)
     try:
         made = make(**options)
     except UserError:
@@ -113,4 +177,27 @@ def get(name: str, **options: Any) -> Representation:
         raise UserError(f"{name} must return an invjax.Representation, got {type(made).__name__}")
     # a number is an array from here on: it has a shape
     params = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(np.asarray(leaf)), made.params)
-    return dataclasses.replace(made, params=params)
+    origin = dataclasses.replace(made.origin, made_by=name)
+    return dataclasses.replace(made, params=params, name=_called(name, made), origin=origin)
+
+
+def _called(name: str, made: Representation) -> str:
+    """Its own name; what the user has registered, or has not named, is called as it was asked for."""
+    if name in _OURS or (named.is_path(name) and made.name != CUSTOM):
+        return made.name
+    place, _, attribute = name.rpartition(":")
+    return f"{Path(place).stem}.{attribute}" if place else name
+
+
+def _check(name: str, make: Callable[..., Representation], options: Mapping[str, Any]) -> None:
+    """Raises UserError for an option that the factory does not have, or one of another type than its default."""
+    parameters = inspect.signature(make).parameters
+    check_options(name, options, parameters)
+    for option, value in options.items():
+        kind = type(parameters[option].default)
+        fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+        if kind in (bool, int, float, str) and not fits and not (option == "layer" and not isinstance(value, int)):
+            raise UserError(f"{name}: the option {option} must be {_KINDS[kind]}, got {value!r}")
+
+
+_KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}

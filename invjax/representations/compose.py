@@ -62,6 +62,10 @@ class Concatenated:
         """`params` are those of the members; returns their features, both dicts by name."""
         return {name: apply(params[name], image) for name, apply in self.members}
 
+    def operations(self) -> int:
+        """Those of the members that know them."""
+        return sum(apply.operations() for _, apply in self.members if hasattr(apply, "operations"))
+
     def softened(self, params: Params, sharpness: Array | float) -> tuple[Concatenated, Params] | None:
         """The members that are hard, softened, and the others as they are; None where none is hard."""
         soft = {name: softened(apply, params[name], sharpness) for name, apply in self.members}
@@ -113,7 +117,7 @@ def concat(phis: Mapping[str, Representation], weights: Mapping[str, float] | No
         layer="+".join(phi.layer for phi in phis.values() if phi.layer),
         parts=tuple((name, float(weights[name])) for name in phis),
         lambda_tv=max(phi.lambda_tv for phi in phis.values()),
-        together=max(phi.together for phi in phis.values()),
+        family="network" if any(phi.family == "network" for phi in phis.values()) else "descriptor",
     )
 
 

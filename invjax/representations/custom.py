@@ -10,14 +10,20 @@ import jax
 import jax.numpy as jnp
 
 from invjax.errors import UserError, suggestion
-from invjax.types import Array, Feature, Image, InputSpec, Params, Representation
+from invjax.types import Array, Feature, Image, InputSpec, Layer, Origin, Params, Representation
 
+CUSTOM = "custom"  # the name of what nobody has named
 # (params, batch [1, H, W, C], wanted) → (output, {name of a layer: its output}), for the names that `wanted` accepts
 Forward = Callable[[Params, Array, Callable[[str], bool]], tuple[Any, dict[str, Any]]]
 
 
 def from_function(
-    f: Callable[[Params, Image], Feature], params: Params, input_spec: InputSpec, name: str = "custom", layer: str = ""
+    f: Callable[[Params, Image], Feature],
+    params: Params,
+    input_spec: InputSpec,
+    name: str = CUSTOM,
+    layer: str = "",
+    family: str = "descriptor",
 ) -> Representation:
     """Any JAX function of one picture as Φ.
 
@@ -27,7 +33,8 @@ def from_function(
             it is compiled once for all that compare equal, and two lambdas never do.
         params: pytree of the arrays that f depends on; what f holds otherwise becomes a constant of the program.
         input_spec: what f wants to be shown; f is tried, without computing, on a picture of `input_spec.size`.
-        name, layer: what to call it; with a layer, the recipe "paper" is the one of the paper's networks.
+        name, layer: what to call it.
+        family: "descriptor" or "network": which of the paper's two recipes the recipe "paper" is.
 
     Returns:
         The representation.
@@ -35,7 +42,7 @@ def from_function(
     Raises:
         UserError: f fails on such a picture, or its feature is not float32.
     """
-    return _checked(Representation(jax.device_put(params), f, name, input_spec, layer))
+    return _checked(Representation(jax.device_put(params), f, name, input_spec, layer, family))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +102,13 @@ def from_network(
     capture = capture if isinstance(capture, str) else tuple(capture)
     apply = Network(forward, capture, preprocess)
     parts = () if isinstance(capture, str) else tuple((layer, 1.0) for layer in capture)
-    phi = Representation(jax.device_put(params), apply, name, input_spec, "+".join(apply.names) or "output", parts)
-    valid = _layers(phi, apply) if apply.names else []
+    layer = "+".join(apply.names) or "output"
+    phi = Representation(jax.device_put(params), apply, name, input_spec, layer, "network", parts)
+    valid = _layers(phi, apply)
     for layer in apply.names:
         if layer not in valid:
             raise UserError(f"{name} has no layer '{layer}'. {suggestion(layer, valid)}")
-    return _checked(phi)
+    return dataclasses.replace(_checked(phi), origin=Origin(layers=tuple(map(Layer, valid))))
 
 
 def _layers(phi: Representation, apply: Network) -> list[str]:

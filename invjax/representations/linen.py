@@ -12,7 +12,7 @@ from flax import linen
 from flax.traverse_util import flatten_dict
 
 from invjax.errors import UserError
-from invjax.representations.custom import from_network
+from invjax.representations.custom import CUSTOM, from_network
 from invjax.types import Array, InputSpec, Params, Representation
 
 
@@ -53,7 +53,7 @@ def from_flax(
     input_spec: InputSpec,
     *,
     capture: str | Sequence[str] = "",
-    name: str = "custom",
+    name: str = CUSTOM,
     method: str = "__call__",
     preprocess: Callable[[Array], Array] | None = None,
     **arguments: Any,

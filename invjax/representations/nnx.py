@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 
 from invjax.errors import UserError
-from invjax.representations.custom import from_network
+from invjax.representations.custom import CUSTOM, from_network
 from invjax.types import Array, InputSpec, Params, Representation
 
 
@@ -70,7 +70,7 @@ def from_nnx(
     input_spec: InputSpec,
     *,
     capture: str | Sequence[str] = "",
-    name: str = "custom",
+    name: str = CUSTOM,
     method: str = "__call__",
     preprocess: Callable[[Array], Array] | None = None,
     **arguments: Any,

@@ -80,7 +80,8 @@ class Bench:
         most = max(len(group) for group in grouped(self._rows, group_of).values())
         compared = self._compared(shape)
         count = max(len(compared), most + 1)  # of the pictures that are looked at together
-        self._scope = build(self._config, self._rows[0].representation, layers, shape, count)
+        made_by = self._run.origins[self._rows[0].representation].made_by
+        self._scope = build(self._config, made_by, layers, shape, count)
         self._check_weights()
         self._shape = shape
         self._measure(compared)
@@ -115,7 +116,7 @@ class Bench:
 
     def _check_weights(self) -> None:
         for row in self._rows:
-            here = self._scope.inverted[row.layer].phi.source
+            here = self._scope.inverted[row.layer].phi.origin.source
             if row.weights and here and row.weights != here:
                 raise UserError(f"{row.representation}: the run's weights were {row.weights}, these are {here}")
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import masks, metrics, networks, representations
-from invjax.experiment.plan import compute_features
-from invjax.representations.networks import several
+from invjax import masks, metrics, representations
+from invjax.errors import UserError
+from invjax.experiment.plan import compute_features, representations_of
 from invjax.types import Image, InputSpec, Params, Representation
+from invjax.weights.store import RANDOM
 
 SHALLOW = ("hog", "hogb", "dsift")  # serve as the other layers of representations that have none, with their defaults
 HELD = 1 << 29  # bytes of features to be held at once, about
@@ -61,7 +62,7 @@ def build(config: ConfigDict, name: str, layers: Sequence[str], shape: Shape, co
 
     Args:
         config: of the run's variant.
-        name: of the representation.
+        name: of the representation, as the config has it.
         layers: that were inverted, as the results call them.
         shape: [H, W, C] of the pictures.
         count: of the pictures that are looked at together: the more, the fewer layers at a time.
@@ -69,12 +70,13 @@ def build(config: ConfigDict, name: str, layers: Sequence[str], shape: Shape, co
     Raises:
         UserError: the weights are not to be found, or a layer or option does not exist.
     """
-    if name in networks.names():
-        phis, views, classifier = _of_network(config, name, layers, shape, count)
-    else:
-        phis, views, classifier = _of_shallow(config, name, shape), _shallow(shape), ""
+    layered = "layer" in representations.options(name)
+    phis = representations_of(config, name, layers if layered else ())
+    views, classifier = _of_network(config, name, phis[0], layers, shape, count) if layered else (_shallow(shape), "")
     pixels = View(Representation({}, _pixels, PIXELS, InputSpec(shape[2])), (PIXELS,))
-    inverted = {layer: View(_masked(phi, config.mask, shape), (INVERTED,)) for layer, phi in phis.items()}
+    inverted = {
+        layer: View(_masked(phi, config.mask, shape), (INVERTED,)) for layer, phi in zip(layers, phis, strict=True)
+    }
     return Scope(inverted, (pixels, *views), classifier)
 
 
@@ -86,44 +88,53 @@ def _masked(phi: Representation, mask: str, shape: Shape) -> Representation:
     return masks.apply(phi, masks.named(mask, phi.feature_shape(shape))) if mask else phi
 
 
-def _of_shallow(config: ConfigDict, name: str, shape: Shape) -> dict[str, Representation]:
-    valid = inspect.signature(representations.factory(name)).parameters
-    options = {option: value for option, value in config.options.items() if value is not None and option in valid}
-    return {"": representations.get(name, **options)}
-
-
 def _shallow(shape: Shape) -> list[View]:
     views = [View(representations.get(name), (name,)) for name in SHALLOW]
     return [view for view in views if view.phi.input.minimum <= min(shape[:2])]
 
 
 def _of_network(
-    config: ConfigDict, name: str, layers: Sequence[str], shape: Shape, count: int
-) -> tuple[dict[str, Representation], list[View], str]:
-    """What was inverted, all layers, and the classifier."""
-    network = networks.get(name)
-    visible = [layer for layer in network.names() if _sees(network.until(layer), shape)]
-    portions = _portions(network, visible, shape, count)
-    phis = several(name, [*layers, *portions], config.weights, config.weights_seed, config.precision)
-    views = [View(phi, tuple(portion)) for phi, portion in zip(phis[len(layers) :], portions, strict=True)]
+    config: ConfigDict, name: str, phi: Representation, layers: Sequence[str], shape: Shape, count: int
+) -> tuple[list[View], str]:
+    """Views of all layers that a picture of this shape has, and the one that classifies, if any."""
+    every = [layer.name for layer in phi.origin.layers]
+    # of nested modules, those on the level of what was inverted
+    level = max(layer.count("/") for layer in layers)
+    beside = [layer for layer in every if layer in layers or layer.count("/") <= level]
+    made = dict(zip(beside, representations_of(config, name, beside), strict=True))
+    visible = {layer: phi for layer, phi in made.items() if _sees(phi, shape)}
+    if representations.layers(name):  # of invjax's own networks, several at once cost hardly more than the last one
+        portions = _portions(visible, shape, count)
+        joined = representations_of(config, name, ["+".join(portion) for portion in portions])
+        views = [View(phi, tuple(portion)) for phi, portion in zip(joined, portions, strict=True)]
+    else:
+        views = [View(phi, (layer,)) for layer, phi in visible.items()]
+    last = every[-1]
     # random weights have no classes: whatever the picture, some unit answers most
-    has_classes = visible[-1:] == [network.names()[-1]] and config.weights != "random"
-    return dict(zip(layers, phis, strict=False)), views, visible[-1] if has_classes else ""
+    has_classes = last in visible and config.weights != RANDOM and len(_leaves(visible[last], shape)[0]) == 1
+    return views, last if has_classes else ""
 
 
-def _sees(network: networks.Network, shape: Shape) -> bool:
-    side = network.input.size
-    return shape[:2] == (side, side) if network.has_dense() else min(shape[:2]) >= network.minimum()
+def _sees(phi: Representation, shape: Shape) -> bool:
+    """Whether a picture of that shape has this layer, as one array."""
+    try:
+        phi.input.check(shape, phi.name)
+    except UserError:
+        return False
+    return len(_leaves(phi, shape)) == 1
 
 
-def _portions(network: networks.Network, layers: Sequence[str], shape: Shape, count: int) -> list[list[str]]:
+def _leaves(phi: Representation, shape: Shape) -> list[tuple[int, ...]]:
+    """Shapes of the arrays of a feature."""
+    return jax.tree.leaves(phi.feature_shape(shape), is_leaf=lambda leaf: isinstance(leaf, tuple))
+
+
+def _portions(phis: Mapping[str, Representation], shape: Shape, count: int) -> list[list[str]]:
     """As many layers at a time as fit into HELD for `count` pictures, at least one."""
-    shapes = network.until(*layers).shapes()
-    values = shape[0] * shape[1] / network.input.size**2 * 4 * count  # bytes of a value of the network's own size
     portions: list[list[str]] = []
     held = math.inf
-    for layer in layers:
-        size = values * math.prod(shapes[layer])
+    for layer, phi in phis.items():
+        size = 4 * count * math.prod(_leaves(phi, shape)[0])  # bytes
         if held + size > HELD:
             portions.append([])
             held = 0.0

@@ -17,7 +17,7 @@ PICTURES = {"a": "0123"}
 
 def opened(path, config=CONFIG, pictures=PICTURES, planned=None):
     return RunDirectory(
-        path, config, pictures, {key_of(row(r)) for r in range(3)} if planned is None else planned, "command"
+        path, config, pictures, {}, {key_of(row(r)) for r in range(3)} if planned is None else planned, "command"
     )
 
 
@@ -67,7 +67,7 @@ def test_processes_with_other_settings_have_another_plan(tmp_path):
     plans = []
     keys = [key_of(row(r)) for r in range(3)]
     for config in (CONFIG, CONFIG | {"steps": 5}, CONFIG | {"images": ["elsewhere/a.png"]}):
-        RunDirectory(tmp_path, config, PICTURES, keys, "command", Second(tmp_path))
+        RunDirectory(tmp_path, config, PICTURES, {}, keys, "command", Second(tmp_path))
     assert plans[0] == plans[2] != plans[1]
 
 

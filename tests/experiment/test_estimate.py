@@ -11,7 +11,7 @@ from invjax.experiment import estimate
 from invjax.networks.layers import Conv, Dense, Relu
 from invjax.networks.network import Network, chain
 from invjax.representations import get
-from invjax.representations.networks import build
+from invjax.representations.network import build
 from invjax.types import InputSpec
 from invjax.weights import random
 

@@ -11,7 +11,7 @@ import pytest
 from invjax import UserError, inversion, networks, recipes
 from invjax.networks import ops
 from invjax.representations import get
-from invjax.representations.networks import build
+from invjax.representations.network import build
 
 from .common import QUICKLY, convolved, convolved_gradients, normalised, relative, seeded
 from .test_network import IMAGES, PARAMS, SMALL, by_definition

@@ -66,8 +66,8 @@ def test_what_is_hard_inside_is_softened():
 
 
 def test_concat_takes_the_largest_of_what_suits_its_members():
-    members = {"a": get("hog"), "b": dataclasses.replace(get("dsift"), lambda_tv=5.0, together=8)}
-    assert (concat(members).lambda_tv, concat(members).together) == (5.0, 8)
+    members = {"a": get("hog"), "b": dataclasses.replace(get("dsift"), lambda_tv=5.0, family="network")}
+    assert (concat(members).lambda_tv, concat(members).family) == (5.0, "network")
 
 
 def test_they_can_be_stacked():

@@ -1,14 +1,12 @@
 """Layers of networks as Φ: what the feature is, what is asked for by name, and that they can be inverted."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
 
-from invjax import UserError, devices, inversion, invert, networks, recipes
+from invjax import UserError, devices, inversion, invert, memory, networks, recipes
 from invjax.representations import get
-from invjax.representations.networks import build, describe, parse_layers, several, suitable_lambda_tv
+from invjax.representations.network import Factory, build, describe, parse_layers, suitable_lambda_tv
 from invjax.weights import random
 
 from ..conftest import as_accelerators
@@ -46,7 +44,7 @@ def test_a_layer_of_caffenet():
     x = np.maximum(convolved(IMAGE[None].astype(np.float64), params["conv1"]["kernel"], 4), 0)
     x = np.maximum(convolved(normalised(max_pooled(x, 3, 2)), params["conv2"]["kernel"], 1, 2, 2), 0)
     assert relative(compiled(phi, IMAGE), x[0]) < CLOSE
-    assert (phi.name, phi.layer, phi.parts, phi.source) == ("caffenet", "relu2", (), "random seed 3")
+    assert (phi.name, phi.layer, phi.parts, phi.origin.source) == ("caffenet", "relu2", (), "random seed 3")
     assert phi.input.mean == networks.get("caffenet").input.mean and not phi.input.fixed
     assert phi.params["params"].keys() == phi.params["prepared"].keys() == {"conv1", "conv2"}
 
@@ -66,7 +64,7 @@ def test_other_weights():
 
 
 def test_layers_of_one_network_share_its_weights():
-    first, last = several("squeezenet", ["conv1", {"fire2/concat": 1.0}], "random")
+    first, last = Factory("squeezenet").several(["conv1", {"fire2/concat": 1.0}], "random")
     assert (first.layer, last.layer) == ("conv1", "fire2/concat")
     assert first.params["params"].keys() == {"conv1"}
     assert first.params["params"]["conv1"]["kernel"] is last.params["params"]["conv1"]["kernel"]
@@ -74,12 +72,12 @@ def test_layers_of_one_network_share_its_weights():
 
 def test_of_no_layer_the_last_is_meant(monkeypatch):
     monkeypatch.setattr(networks, "get", lambda name: TINY)
-    assert [phi.layer for phi in several("tiny", ["", "conv2"], "random")] == ["fc7", "conv2"]
+    assert [phi.layer for phi in Factory("tiny").several(["", "conv2"], "random")] == ["fc7", "conv2"]
 
 
 def test_mean_and_source_are_those_of_the_weights():
     phi = tiny(mean=(1.0, 2.0, 3.0), source="a file")
-    assert phi.input.mean == (1, 2, 3) and phi.source == "a file"
+    assert phi.input.mean == (1, 2, 3) and phi.origin.source == "a file"
     assert tiny().input.mean == TINY.input.mean
 
 
@@ -242,13 +240,16 @@ def test_reconstructions_that_share_a_program_are_those_of_one_at_a_time(monkeyp
         states = inversion.advance(method, *placed, inversion.batched_start(method, *placed), 6)
         return devices.trimmed(states, 5)
 
-    with devices.using(1):
-        alone = advanced(dataclasses.replace(phi, together=1))
-    assert phi.together > 5
+    assert memory.together(phi) > 5
+    with devices.using(1), monkeypatch.context() as patch:
+        patch.setattr(memory, "TOGETHER", 1)
+        alone = advanced(phi)
+    if way == "in groups":
+        monkeypatch.setattr(memory, "TOGETHER", 3)  # three and two
     if way == "an accelerator's":
         as_accelerators(monkeypatch)
     with devices.using(devices.usable() if way == "groups of each core" else 1):
-        together = advanced(dataclasses.replace(phi, together=3) if way == "in groups" else phi)  # three and two
+        together = advanced(phi)
     assert np.abs(alone.params[0] - alone.params[1]).max() > 0.01
     np.testing.assert_allclose(together.params, alone.params, rtol=0, atol=1e-5 * np.abs(alone.params).max())
     np.testing.assert_allclose(together.best_value, alone.best_value, rtol=1e-4)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import jax
 
 from invjax import networks
 from invjax.errors import UserError
-from invjax.types import Array, Feature, Image, Params, Representation
+from invjax.types import Array, Feature, Image, Layer, Origin, Params, Representation
 
 Layers: TypeAlias = str | Sequence[str] | Mapping[str, float]
 
@@ -42,6 +42,42 @@ class NetworkFeature:
         return self.network.operations()
 
 
+@dataclasses.dataclass(frozen=True)
+class Factory:
+    """Makes representations of one network; what it is called with, and its docstring, describe them."""
+
+    name: str
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        """The network's own, and what all are called with."""
+        return f"{networks.factory(self.name).__doc__}\n{(network.__doc__ or '').partition('.')[2]}"
+
+    def __call__(self, layer: Layers = "", weights: str = "", seed: int = 0, precision: str = "tf32") -> Representation:
+        """See `network`."""
+        return self.several([layer], weights, seed, precision)[0]
+
+    def several(
+        self, layers: Sequence[Layers], weights: str = "", seed: int = 0, precision: str = "tf32"
+    ) -> list[Representation]:
+        """Representations of several layers, which share the arrays of their weights; arguments as in `network`."""
+        from invjax import weights as store  # readers of files, which other representations do not need
+
+        if precision not in networks.PRECISIONS:
+            raise UserError(f"precision must be one of {', '.join(networks.PRECISIONS)}, got '{precision}'")
+        whole = networks.get(self.name).clone(precision=precision)
+        chosen = [parse_layers(layer) or {whole.names()[-1]: 1.0} for layer in layers]
+        union = whole.until(*dict.fromkeys(itertools.chain(*chosen)))
+        loaded = store.load(union, weights, seed, only=union.weighted())
+        shared = jax.device_put(loaded.params)
+        made = [build(whole.until(*parts), shared, loaded.mean, parts, loaded.source) for parts in chosen]
+        return [replace(phi, origin=replace(phi.origin, made_by=self.name)) for phi in made]
+
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, known before any weights are read."""
+        return layers_of(networks.get(self.name))
+
+
 def network(name: str, layer: Layers = "", weights: str = "", seed: int = 0, precision: str = "tf32") -> Representation:
     """One or more layers of a network.
 
@@ -58,30 +94,7 @@ def network(name: str, layer: Layers = "", weights: str = "", seed: int = 0, pre
     Raises:
         UserError: no such layer, no such weights, or no such precision.
     """
-    return several(name, [layer], weights, seed, precision)[0]
-
-
-def layer_of(name: str) -> Callable[..., Representation]:
-    """`network` of one name, with the docstring of the network itself."""
-    factory = functools.partial(network, name)
-    factory.__doc__ = f"{networks.factory(name).__doc__}\n{(network.__doc__ or '').partition('.')[2]}"
-    return factory
-
-
-def several(
-    name: str, layers: Sequence[Layers], weights: str = "", seed: int = 0, precision: str = "tf32"
-) -> list[Representation]:
-    """Several representations of one network that share the arrays of its weights; arguments as in `network`."""
-    from invjax import weights as store  # readers of files, which other representations do not need
-
-    if precision not in networks.PRECISIONS:
-        raise UserError(f"precision must be one of {', '.join(networks.PRECISIONS)}, got '{precision}'")
-    whole = networks.get(name).clone(precision=precision)
-    chosen = [parse_layers(layer) or {whole.names()[-1]: 1.0} for layer in layers]
-    union = whole.until(*dict.fromkeys(itertools.chain(*chosen)))
-    loaded = store.load(union, weights, seed, only=union.weighted())
-    shared = jax.device_put(loaded.params)
-    return [build(whole.until(*parts), shared, loaded.mean, parts, loaded.source) for parts in chosen]
+    return Factory(name)(layer, weights, seed, precision)
 
 
 def build(
@@ -105,7 +118,7 @@ def build(
         params={"params": {name: weights[name] for name in network.weighted()}},
         apply=NetworkFeature(network),
         name=network.name or "network",
-        input=dataclasses.replace(
+        input=replace(
             network.input,
             mean=tuple(map(float, mean or network.input.mean)),
             minimum=network.minimum(),
@@ -114,9 +127,14 @@ def build(
         layer=describe(parts),
         parts=tuple(parts.items()) if len(parts) > 1 else (),
         lambda_tv=suitable_lambda_tv(network),
-        together=8 if network.has_dense() else 1,
-        source=source,
+        family="network",
+        origin=Origin(source=source, layers=layers_of(network)),
     )
+
+
+def layers_of(network: networks.Network) -> tuple[Layer, ...]:
+    """All layers of a network, and what they see, whatever it ends at."""
+    return tuple(Layer(name, *seen) for name, seen in network.until(*network.names()).placement().items())
 
 
 def parse_layers(layer: Layers) -> dict[str, float]:
