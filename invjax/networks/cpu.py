@@ -223,22 +223,22 @@ FEW_ROWS = 4  # with more, a product of parts takes longer than packing
 LEAST_INPUTS, MOST_INPUTS = 16, 32  # of a part
 
 
-def multiply(x: Array, kernel: Array, precision: lax.Precision) -> Array:
-    """x · kernel, float32 [N, in] · [in, out]."""
-    return _multiply(x, kernel, precision)
-
-
 def _by_parts(x: Array, kernel: Array, precision: lax.Precision) -> Array:
-    """The product of few rows as a sum over parts of the inputs, a plain one of many rows; `vmap` adds to the rows."""
+    """x · kernel: of few rows as a sum over parts of the inputs, of many as it is."""
+    inputs, outputs = kernel.shape
+    size = next((size for size in range(LEAST_INPUTS, MOST_INPUTS + 1) if inputs % size == 0), inputs)
+    if len(x) > FEW_ROWS or size == inputs:
+        return jnp.matmul(x, kernel, precision=precision)
+    parts, along = kernel.reshape(-1, size, outputs), (((2,), (1,)), ((1,), (0,)))
+    return lax.dot_general(x.reshape(len(x), -1, size), parts, along, precision=precision).sum(0)
+
+
+def _all_rows(x: Array, kernel: Array, precision: lax.Precision) -> Array:
+    """The same, where what `vmap` adds counts as rows."""
 
     @jax.custom_batching.custom_vmap
     def product(x: Array, kernel: Array) -> Array:
-        inputs, outputs = kernel.shape
-        size = next((size for size in range(LEAST_INPUTS, MOST_INPUTS + 1) if inputs % size == 0), inputs)
-        if len(x) > FEW_ROWS or size == inputs:
-            return jnp.matmul(x, kernel, precision=precision)
-        parts, along = kernel.reshape(-1, size, outputs), (((2,), (1,)), ((1,), (0,)))
-        return lax.dot_general(x.reshape(len(x), -1, size), parts, along, precision=precision).sum(0)
+        return _by_parts(x, kernel, precision)
 
     @product.def_vmap
     def _(size: int, batched: list[bool], x: Array, kernel: Array) -> tuple[Array, bool]:
@@ -259,7 +259,7 @@ def _by_halves(g: Array, kernel: Array, precision: lax.Precision) -> Array:
 
 
 def _multiply_forward(x: Any, kernel: Any, precision: lax.Precision) -> tuple[Array, Any]:
-    return _multiply(x.value, kernel.value, precision), (kernel.value, _to_train(x, kernel))
+    return multiply(x.value, kernel.value, precision), (kernel.value, _to_train(x, kernel))
 
 
 def _multiply_backward(precision: lax.Precision, saved: Any, g: Array) -> tuple[Array, Any]:
@@ -268,6 +268,7 @@ def _multiply_backward(precision: lax.Precision, saved: Any, g: Array) -> tuple[
     return _by_halves(g, kernel, precision), _kernel_gradient(product, to_train, g)
 
 
-@written_out(_multiply_forward, _multiply_backward, static=(2,), symbolic_zeros=True, primal=_by_parts)
-def _multiply(x: Array, kernel: Array, precision: lax.Precision) -> Array:
-    return jnp.matmul(x, kernel, precision=precision)
+@written_out(_multiply_forward, _multiply_backward, static=(2,), symbolic_zeros=True, primal=_all_rows)
+def multiply(x: Array, kernel: Array, precision: lax.Precision) -> Array:
+    """x · kernel, float32 [N, in] · [in, out]."""
+    return _by_parts(x, kernel, precision)
