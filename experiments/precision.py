@@ -23,27 +23,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from invjax import images, inversion, losses, networks
+from invjax import devices, images, inversion, losses, networks
 from invjax.experiment.sources import find_pictures
-from invjax.networks import ops
+from invjax.networks import cpu
 from invjax.representations.network import network
 from invjax.types import Array, Representation
 
 Row = dict[str, Any]
 
 
-def rounded_product(x: Array, kernel: ops.Kernel, pad: int, precision: lax.Precision) -> Array:
-    """`ops._plain` of operands that have TF32's ten bits of mantissa."""
+def rounded_product(x: Array, kernel: cpu.Kernel, pad: int, precision: lax.Precision) -> Array:
+    """`cpu._product` of operands that have TF32's ten bits of mantissa."""
     rounded = [lax.reduce_precision(operand, 8, 10) for operand in (x, kernel.plain)]
     return lax.conv_general_dilated(
-        rounded[0], rounded[1], (1, 1), ((pad, pad), (pad, pad)), dimension_numbers=ops.LAYOUT, precision=precision
+        rounded[0], rounded[1], (1, 1), ((pad, pad), (pad, pad)), dimension_numbers=cpu.LAYOUT, precision=precision
     )
 
 
 def emulated(precision: str) -> contextlib.AbstractContextManager[Any]:
     """While it is open, programs that are compiled round to TF32 where this is asked for and the device does not."""
-    if precision == "tf32" and jax.default_backend() == "cpu":
-        return mock.patch.object(ops, "_plain", rounded_product)
+    if precision == "tf32" and devices.sequential():
+        return mock.patch.object(cpu, "_product", rounded_product)
     return contextlib.nullcontext()
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import math
 import operator
 import os
@@ -29,9 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from invjax.networks.cpu import compiler_options
+
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # of this process
 AXIS = "batch"
-NO_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
 
 def use_all_cores() -> None:
@@ -49,9 +49,14 @@ def use_all_cores() -> None:
             config.update("jax_num_cpu_devices", CORES + 1)
 
 
+def backend() -> str:
+    """What computes, in JAX's word for it: "cpu", "gpu", "tpu"."""
+    return jax.default_backend()
+
+
 def sequential() -> bool:
     """Whether a device computes its part of a batch one after the other: a CPU does."""
-    return jax.default_backend() == "cpu"
+    return backend() == "cpu"
 
 
 _used: int | None = None
@@ -213,20 +218,6 @@ def _program(function: Callable[..., Any], settings: tuple[Any, ...], devices: i
 
     named.__name__ = function.__name__  # as JAX calls it in its log
     return jax.jit(named, donate_argnums=3, compiler_options=compiler_options())
-
-
-@functools.cache
-def compiler_options() -> dict[str, Any] | None:
-    """What XLA is told: on a CPU to leave products to YNNPACK, as it does, but not convolutions, which take up to three
-    times as long there (docs/performance.md). A version of XLA without such an option has no such choice."""
-    if not sequential():
-        return None
-    try:
-        jax.jit(lambda: 0, compiler_options=NO_CONVOLUTIONS).lower().compile()
-    except jax.errors.JaxRuntimeError as error:
-        logging.getLogger(__name__).info("XLA chooses by itself how to compute convolutions: %s", error)
-        return None
-    return NO_CONVOLUTIONS
 
 
 def shapes(

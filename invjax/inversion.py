@@ -160,6 +160,7 @@ def stretch(method: Method, steps: int) -> tuple[tuple[Any, ...], tuple[int, ...
 
 def steps_of(method: Method, steps: int | Array, phi: Representation, problem: Problem, state: State) -> State:
     """`steps` steps of one reconstruction."""
+    phi = phi.prepared()  # once, not in every step
     return jax.lax.fori_loop(0, steps, lambda _, state: step(method, phi, problem, state), state)
 
 

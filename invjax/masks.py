@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from invjax.errors import UserError
-from invjax.types import Array, Feature, Image, Params, Representation, softened
+from invjax.types import Array, Feature, Image, Params, Representation, prepared, softened
 
 
 def centre(shape: tuple[int, int, int], height: int, width: int) -> np.ndarray:
@@ -153,6 +153,12 @@ class Masked:
         inner, mask = params
         soft = softened(self.apply, inner, sharpness)
         return None if soft is None else (Masked(soft[0]), (soft[1], mask))
+
+    def prepared(self, params: Params) -> tuple[Masked, Params]:
+        """The mask of what is inside, prepared."""
+        inner, mask = params
+        apply, inner = prepared(self.apply, inner)
+        return Masked(apply), (inner, mask)
 
 
 def apply(phi: Representation, mask: Feature) -> Representation:

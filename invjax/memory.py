@@ -147,7 +147,7 @@ def costs(method: Method, phi: Representation, problems: inversion.Problem) -> C
     Arguments as in `batch_size`.
     """
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
-    weights = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), phi.bare)
+    weights = jax.eval_shape(Representation.prepared, phi.bare)  # which a step does not do
     shapes, structure = jax.tree.flatten((weights, problem))
     return _costs(method, structure, tuple(shapes))
 

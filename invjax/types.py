@@ -112,6 +112,14 @@ def softened(
     return soft(params, sharpness) if soft else None
 
 
+def prepared(
+    apply: Callable[[Params, Image], Feature], params: Params
+) -> tuple[Callable[[Params, Image], Feature], Params]:
+    """What `apply.prepared(params)` returns, (apply, params); the arguments where there is no such method."""
+    prepare = getattr(apply, "prepared", None)
+    return prepare(params) if prepare else (apply, params)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Representation:
@@ -167,3 +175,21 @@ class Representation:
         """Shapes of Φ of a picture of `image_shape`, without computing it."""
         shaped = jax.eval_shape(self, jax.ShapeDtypeStruct(image_shape, "float32"))
         return jax.tree.map(lambda leaf: leaf.shape, shaped)
+
+    def prepared(self) -> Representation:
+        """Φ with all that depends on `params` alone done once, for many pictures; itself where there is nothing to do.
+
+        What does it is `apply.prepared(params)` → (apply, params), where there is such a method.
+        """
+        apply, params = prepared(self.apply, self.params)
+        return dataclasses.replace(self, apply=apply, params=params)
+
+    @property
+    def plain(self) -> Representation:
+        """The same Φ with XLA's own derivatives instead of those that are written out, which are faster.
+
+        Of it `jax.jvp`, `jax.jacfwd`, `jax.linearize` and products with a Hessian (`jax.jvp` of `jax.grad`) are known.
+        """
+        from invjax.derivatives import Plain  # which wraps what is made here
+
+        return self if isinstance(self.apply, Plain) else dataclasses.replace(self, apply=Plain(self.apply))

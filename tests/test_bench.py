@@ -302,7 +302,7 @@ def test_network_peer_computes_the_same(layer, channels_last):
     whole = Network(LAYERS, InputSpec(3, size=32), (layer,))
     params = random.draw(whole, 0, whole.weighted())
     image, setting = noise(32, 3), torch_descent.Setting(channels_last=channels_last)
-    phi = build(whole, whole.prepare(jax.tree.map(jnp.asarray, params)))
+    phi = build(whole, params)
     method, weights, _ = recipes.prepare(phi, image.shape, "paper")
     features = torch_networks.features(whole, params, setting)
     peer = torch_descent.Descent(features, image, weights, 2, setting)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from invjax import devices, invert, memory, representations
+from invjax.networks import cpu
 
 from .conftest import as_accelerators, blobs
 from .test_devices import CASES, hog, network
@@ -156,7 +157,7 @@ def scaled(name, number, phi, one, state):
 
 def test_an_option_that_xla_does_not_know_is_not_given(monkeypatch, caplog):
     devices.compiler_options.cache_clear()
-    monkeypatch.setattr(devices, "NO_CONVOLUTIONS", {"xla_cpu_of_another_version": ""})
+    monkeypatch.setattr(cpu, "NO_CONVOLUTIONS", {"xla_cpu_of_another_version": ""})
     try:
         with caplog.at_level("INFO", "invjax"):
             assert devices.compiler_options() is None

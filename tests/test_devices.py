@@ -45,7 +45,7 @@ def network():
     picture = np.stack([blobs(12, seed) for seed in range(3)], -1).astype(np.float32) - 128
     layers = chain(("conv", Conv(8, 5, stride=2)), ("relu", Relu()), ("norm", LocalResponse()), ("fc", Dense(6)))
     table = Network(layers, InputSpec(3, (128.0,) * 3, size=12))
-    return build(table, table.prepare(table.init(jax.random.key(1), picture[None])["params"])), picture
+    return build(table, table.init(jax.random.key(1), picture[None])), picture
 
 
 CASES = {"hog": hog, "network": network}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from invjax import devices, images, invert, recipes, representations, selfcheck
+from invjax.networks import cpu
 
 from .conftest import blobs
 from .representations.test_dsift import dsift_by_definition
@@ -50,7 +51,7 @@ def test_errors_are_those_of_the_picture_whatever_xla_is_told(name, fusion):
     u = nearly_flat(shape[0], objective.scale)
     picture = np.float32(objective.scale) * u
     target = np.asarray(phi(blobs(shape[0], 1).astype(np.float32)[..., None] - 128))
-    options = {next(iter(devices.NO_CONVOLUTIONS)): f"LIBRARY_FUSION_TYPE_{fusion}"} if fusion else None
+    options = {next(iter(cpu.NO_CONVOLUTIONS)): f"LIBRARY_FUSION_TYPE_{fusion}"} if fusion else None
 
     def terms(u, phi, target):
         return objective(u, phi, target, {"alpha": 1.0, "tv": 1.0})[1]

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from invjax import devices
 from invjax.bench.timing import Side
 from invjax.networks import PRECISIONS
 from invjax.networks.ops import LAYOUT
@@ -59,7 +60,7 @@ def sides(kinds: tuple[str, ...], precision: str, torch_device: str = "") -> dic
 
 
 def _large() -> bool:
-    return jax.default_backend() != "cpu"
+    return not devices.sequential()
 
 
 def _jax(kind: str, precision: str) -> Callable[[], object]:

@@ -12,10 +12,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
-from invjax import inversion
+from invjax import devices, inversion
 from invjax.bench.timing import Side
 from invjax.errors import first_line
 from invjax.types import Representation
@@ -33,12 +32,11 @@ def torch_device() -> tuple[str, str]:
         return "", "PyTorch is not installed: pip install 'invjax[bench]'"
     import torch
 
-    backend = jax.default_backend()
-    if backend == "cpu":
+    if devices.sequential():
         return "cpu", ""
-    if backend in ("gpu", "cuda") and torch.cuda.is_available():
+    if devices.backend() == "gpu" and torch.cuda.is_available():
         return "cuda", ""
-    return "", f"this PyTorch has no {backend}"
+    return "", f"this PyTorch has no {devices.backend()}"
 
 
 def sides(

@@ -13,7 +13,7 @@ from invjax.bench.measure import measure
 from invjax.bench.rows import OURS, Row, device, ratios
 from invjax.bench.steps import ours, prepared, representation, swept
 from invjax.bench.timing import Others, Side, seconds
-from invjax.devices import usable, using
+from invjax.devices import sequential, usable, using
 
 SHALLOW = ("hog", "hogb", "dsift")
 NETWORKS = (
@@ -34,7 +34,7 @@ PICTURES, LAMBDAS, STEPS = 100, 3, 400  # of the paper's table
 
 def accelerated() -> bool:
     """Whether there is more than a CPU."""
-    return jax.default_backend() != "cpu"
+    return not sequential()
 
 
 def rows(

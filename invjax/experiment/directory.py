@@ -207,7 +207,7 @@ def environment(command: str, processes: int = 1) -> dict[str, Any]:
     return {
         "command": command,
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "device": f"CPU, {devices.CORES} cores" if device.platform == "cpu" else _devices(device),
+        "device": f"CPU, {devices.CORES} cores" if devices.sequential() else _devices(device),
         "processes": processes,
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -7,7 +7,7 @@ type of what they are given, float32 or bfloat16; those that multiply have a `pr
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -47,11 +47,10 @@ class Conv(nn.Module):
         shape = (self.window, self.window, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        ready: tuple[ops.Prepared, ...] | None = self.get_variable("prepared", "kernels")
-        prepared = ready or self.prepare(kernel.astype(x.dtype))
+        prepared: tuple[Any, ...] = self.get_variable("prepared", "kernels") or self.prepare(kernel.astype(x.dtype))
         return ops.conv(x, prepared, self.window, self.stride, self.pad, self.precision) + bias.astype(x.dtype)
 
-    def prepare(self, kernel: Array) -> tuple[ops.Prepared, ...]:
+    def prepare(self, kernel: Array) -> tuple[Any, ...]:
         """See `ops.prepare`."""
         return ops.prepare(kernel, self.stride, self.groups)
 
@@ -71,12 +70,7 @@ class Dense(nn.Module):
         """[N, …] → [N, features]."""
         kernel = self.param("kernel", nn.initializers.he_normal(), (math.prod(x.shape[1:]), self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        prepared: ops.Prepared = self.get_variable("prepared", "kernels") or self.prepare(kernel.astype(x.dtype))
-        return ops.dense(x, prepared, self.precision) + bias.astype(x.dtype)
-
-    def prepare(self, kernel: Array) -> ops.Prepared:
-        """See `ops.prepare_dense`."""
-        return ops.prepare_dense(kernel)
+        return ops.dense(x, kernel.astype(x.dtype), self.precision) + bias.astype(x.dtype)
 
 
 class Relu(nn.Module):

@@ -144,16 +144,15 @@ class Network(nn.Module):
         return places
 
     def prepare(self, params: Any) -> dict[str, Any]:
-        """What `apply` takes, of the weights of at least the needed layers: they, and the kernels as `ops` likes them.
+        """What `apply` takes, of the weights of at least the needed layers: they, and kernels as `ops.conv` likes them.
 
         Without the collection "prepared", kernels are prepared at every call, with gradients through them.
         """
-        layers = {layer.name: layer.op for layer in self.needed() if isinstance(layer.op, (Conv, Dense))}
-        kernels = {name: params[name]["kernel"].astype(PRECISIONS[self.precision][0]) for name in layers}
-        return {
-            "params": {name: params[name] for name in layers},
-            "prepared": {name: {"kernels": op.prepare(kernels[name])} for name, op in layers.items()},
-        }
+        kind = PRECISIONS[self.precision][0]
+        weights = {name: params[name] | {"kernel": params[name]["kernel"].astype(kind)} for name in self.weighted()}
+        convolutions = [layer for layer in self.needed() if isinstance(layer.op, Conv)]
+        ready = {layer.name: {"kernels": layer.op.prepare(weights[layer.name]["kernel"])} for layer in convolutions}
+        return {"params": weights, "prepared": ready}
 
     def has_dense(self) -> bool:
         """Whether an output depends on a fully connected layer, which fixes the size of the picture."""

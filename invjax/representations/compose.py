@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from invjax.errors import UserError
 from invjax.masks import apply as mask
-from invjax.types import Array, Feature, Image, InputSpec, Params, Representation, softened
+from invjax.types import Array, Feature, Image, InputSpec, Params, Representation, prepared, softened
 
 __all__ = ["concat", "flatten", "mask"]
 
@@ -32,6 +32,11 @@ class Flattened:
         """What is inside, softened; None where nothing inside is hard."""
         soft = softened(self.apply, params, sharpness)
         return None if soft is None else (Flattened(soft[0]), soft[1])
+
+    def prepared(self, params: Params) -> tuple[Flattened, Params]:
+        """What is inside, prepared."""
+        apply, params = prepared(self.apply, params)
+        return Flattened(apply), params
 
 
 def flatten(phi: Representation) -> Representation:
@@ -66,9 +71,16 @@ class Concatenated:
         soft = {name: softened(apply, params[name], sharpness) for name, apply in self.members}
         if not any(soft.values()):
             return None
-        both = {name: soft[name] or (apply, params[name]) for name, apply in self.members}
-        members = tuple((name, apply) for name, (apply, _) in both.items())
-        return Concatenated(members), {name: own for name, (_, own) in both.items()}
+        return self._of({name: soft[name] or (apply, params[name]) for name, apply in self.members})
+
+    def prepared(self, params: Params) -> tuple[Concatenated, Params]:
+        """The members, prepared."""
+        return self._of({name: prepared(apply, params[name]) for name, apply in self.members})
+
+    @staticmethod
+    def _of(members: Mapping[str, tuple[Apply, Params]]) -> tuple[Concatenated, Params]:
+        applies = tuple((name, apply) for name, (apply, _) in members.items())
+        return Concatenated(applies), {name: params for name, (_, params) in members.items()}
 
 
 def concat(phis: Mapping[str, Representation], weights: Mapping[str, float] | None = None) -> Representation:

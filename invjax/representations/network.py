@@ -19,7 +19,11 @@ Layers: TypeAlias = str | Sequence[str] | Mapping[str, float]
 
 @dataclasses.dataclass(frozen=True)
 class NetworkFeature:
-    """The features of a network's outputs as a pure function of one picture and the network's variables."""
+    """The features of a network's outputs as a pure function of one picture and the network's variables.
+
+    These are {"params": {layer: {"kernel", "bias"}}}; the kernels in the shapes that products want come beside them in
+    `prepared`, once for many pictures, or else in the call.
+    """
 
     network: networks.Network
 
@@ -28,6 +32,10 @@ class NetworkFeature:
         batches: dict[str, Array] = self.network.apply(params, image[None])  # type: ignore[assignment]
         features = {name: batch[0] for name, batch in batches.items()}
         return features if len(features) > 1 else features[self.network.ends()[0]]
+
+    def prepared(self, params: Params) -> tuple[NetworkFeature, Params]:
+        """See `Network.prepare`."""
+        return self, self.network.prepare(params["params"])
 
     def operations(self) -> int:
         """Multiplications of one forward pass, at the size that the network was designed for."""
@@ -61,8 +69,8 @@ class Factory:
         chosen = [parse_layers(layer) or {whole.names()[-1]: 1.0} for layer in layers]
         union = whole.until(*dict.fromkeys(itertools.chain(*chosen)))
         loaded = store.load(union, weights, seed, only=union.weighted())
-        variables = jax.jit(union.prepare)(loaded.params)  # in one program, which starts sooner
-        made = [build(whole.until(*parts), variables, loaded.mean, parts, loaded.source) for parts in chosen]
+        shared = jax.device_put(loaded.params)
+        made = [build(whole.until(*parts), shared, loaded.mean, parts, loaded.source) for parts in chosen]
         return [replace(phi, origin=replace(phi.origin, made_by=self.name)) for phi in made]
 
     def layers(self) -> tuple[Layer, ...]:
@@ -100,14 +108,14 @@ def build(
 
     Args:
         network: that ends where it should, `networks.get("caffenet").until("relu5")`.
-        variables: `network.prepare({layer: {"kernel", "bias"}})`; more layers do no harm.
+        variables: {layer: {"kernel", "bias"}}, or {"params": these}; more layers do no harm.
         mean: per channel, grey levels; default the network's.
         parts: the outputs and their weights in the objective; default equal.
         source: where the weights came from, for the record.
     """
-    parts = parts or dict.fromkeys(network.ends(), 1.0)
+    parts, weights = parts or dict.fromkeys(network.ends(), 1.0), variables.get("params", variables)
     return Representation(
-        params={kind: {name: arrays[name] for name in network.weighted()} for kind, arrays in variables.items()},
+        params={"params": {name: weights[name] for name in network.weighted()}},
         apply=NetworkFeature(network),
         name=network.name or "network",
         input=replace(

@@ -8,7 +8,6 @@ plane, and `pool` adds up the pixels of a cell's rows for all planes in one pass
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from invjax.derivatives import written_out
 from invjax.errors import UserError
 from invjax.types import Array
 
@@ -61,15 +61,9 @@ def gradients(plane: Array, border: str) -> tuple[Array, Array]:
     return (jnp.pad(gx, 1), jnp.pad(gy, 1)) if border == "none" else (gx, gy)
 
 
-@jax.custom_vjp
-def magnitude(gx: Array, gy: Array) -> Array:
-    """Gradient length √(gx² + gy²), with derivative 0 (and not NaN) where it vanishes."""
-    return _length(gx, gy)
-
-
-def _length(gx: Array, gy: Array) -> Array:
-    flat = _flat(gx, gy)
-    return jnp.where(flat, 0.0, jnp.sqrt(jnp.where(flat, 1.0, gx**2 + gy**2)))
+def _magnitude_forward(gx: Array, gy: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    length = _length(gx, gy)
+    return length, (gx, gy, length)
 
 
 def _magnitude_backward(saved: tuple[Array, Array, Array], cotangent: Array) -> tuple[Array, Array]:
@@ -80,14 +74,18 @@ def _magnitude_backward(saved: tuple[Array, Array, Array], cotangent: Array) -> 
     return pull * gx / divisor, pull * gy / divisor
 
 
-def _magnitude_forward(gx: Array, gy: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-    length = _length(gx, gy)
-    return length, (gx, gy, length)
+@written_out(_magnitude_forward, _magnitude_backward)
+def magnitude(gx: Array, gy: Array) -> Array:
+    """Gradient length √(gx² + gy²), with derivative 0 (and not NaN) where it vanishes."""
+    return _length(gx, gy)
 
 
-magnitude.defvjp(_magnitude_forward, _magnitude_backward)
+def _length(gx: Array, gy: Array) -> Array:
+    flat = _flat(gx, gy)
+    return jnp.where(flat, 0.0, jnp.sqrt(jnp.where(flat, 1.0, gx**2 + gy**2)))
 
 
+@jax.custom_jvp
 def arctan2(y: Array, x: Array) -> Array:
     """The angle of (x, y), float32, to 3e-7; not both may be zero.
 
@@ -106,11 +104,11 @@ def arctan2(y: Array, x: Array) -> Array:
     return jnp.where(y < 0, -angle, angle)
 
 
-@jax.custom_vjp
-def polar(gx: Array, gy: Array) -> tuple[Array, Array]:
-    """Length and angle of the gradient, 0 where it vanishes, and so are their derivatives there."""
-    flat = _flat(gx, gy)
-    return _length(gx, gy), arctan2(jnp.where(flat, 0.0, gy), jnp.where(flat, 1.0, gx))
+@arctan2.defjvp
+def _arctan2_jvp(point: tuple[Array, Array], direction: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The angle's own derivative: that of its parts is wrong on the axes and the diagonals."""
+    (y, x), (dy, dx) = point, direction
+    return arctan2(y, x), (x * dy - y * dx) / (x**2 + y**2)
 
 
 def _polar_forward(gx: Array, gy: Array) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
@@ -129,7 +127,11 @@ def _polar_backward(saved: tuple[Array, Array, Array], cotangents: tuple[Array, 
     return (outwards * gx - around * gy) / divisor, (outwards * gy + around * gx) / divisor
 
 
-polar.defvjp(_polar_forward, _polar_backward)
+@written_out(_polar_forward, _polar_backward)
+def polar(gx: Array, gy: Array) -> tuple[Array, Array]:
+    """Length and angle of the gradient, 0 where it vanishes, and so are their derivatives there."""
+    flat = _flat(gx, gy)
+    return _length(gx, gy), arctan2(jnp.where(flat, 0.0, gy), jnp.where(flat, 1.0, gx))
 
 
 def _flat(gx: Array, gy: Array) -> Array:
@@ -270,27 +272,6 @@ class Bands(NamedTuple):
         return jnp.pad(plane, ((0, height - len(plane)), (0, 0)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _pool_rows(values: tuple[Array, ...], chosen: tuple[Array, ...], bins: int, bands: Bands) -> Array:
-    """[H, W] → [bins, cells, W]. Its derivative is written out: a pixel's is gathered from what it voted for."""
-    planes = jnp.arange(bins)[:, None, None]
-    values, chosen = (tuple(bands.cut(part) for part in parts) for parts in (values, chosen))
-    above, below = [], []
-    for row, weights in enumerate(bands.weights()):
-        votes = _of_planes(planes, *([part[:, row] for part in parts] for parts in (values, chosen)))
-        above.append(weights[0] * votes)
-        below.append(weights[1] * votes)
-    return sum(above[1:], above[0])[:, 1:] + sum(below[1:], below[0])[:, :-1]
-
-
-def _of_planes(planes: Array, values: Sequence[Array], chosen: Sequence[Array]) -> Array:
-    """For each plane the values that chose it, zero elsewhere; a pixel's choices differ."""
-    result = jnp.zeros((), jnp.float32)
-    for value, choice in zip(values, chosen, strict=True):
-        result = jnp.where(choice == planes, value, result)
-    return result
-
-
 def _pool_rows_forward(
     values: tuple[Array, ...], chosen: tuple[Array, ...], bins: int, bands: Bands
 ) -> tuple[Array, tuple[Array, ...]]:
@@ -311,4 +292,22 @@ def _pool_rows_backward(
     return tuple(derivatives), None
 
 
-_pool_rows.defvjp(_pool_rows_forward, _pool_rows_backward)
+@written_out(_pool_rows_forward, _pool_rows_backward, static=(2, 3))
+def _pool_rows(values: tuple[Array, ...], chosen: tuple[Array, ...], bins: int, bands: Bands) -> Array:
+    """[H, W] → [bins, cells, W]. Its derivative is written out: a pixel's is gathered from what it voted for."""
+    planes = jnp.arange(bins)[:, None, None]
+    values, chosen = (tuple(bands.cut(part) for part in parts) for parts in (values, chosen))
+    above, below = [], []
+    for row, weights in enumerate(bands.weights()):
+        votes = _of_planes(planes, *([part[:, row] for part in parts] for parts in (values, chosen)))
+        above.append(weights[0] * votes)
+        below.append(weights[1] * votes)
+    return sum(above[1:], above[0])[:, 1:] + sum(below[1:], below[0])[:, :-1]
+
+
+def _of_planes(planes: Array, values: Sequence[Array], chosen: Sequence[Array]) -> Array:
+    """For each plane the values that chose it, zero elsewhere; a pixel's choices differ."""
+    result = jnp.zeros((), jnp.float32)
+    for value, choice in zip(values, chosen, strict=True):
+        result = jnp.where(choice == planes, value, result)
+    return result

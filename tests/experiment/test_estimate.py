@@ -69,7 +69,7 @@ def test_an_accelerator_computes_a_batch_at_once(stepping, monkeypatch):
 def test_weights_are_read_once_for_those_that_share_a_program(stepping):
     layers = chain(("conv", Conv(4, 3)), ("relu", Relu()), ("fc", Dense(2000)))
     network = Network(layers, InputSpec(3, size=32), ("fc",))
-    phi = build(network, network.prepare(random.draw(network, 0, network.weighted())))
+    phi = build(network, random.draw(network, 0, network.weighted()))
     assert memory.together(phi) > 1
     job = arguments(32, phi)
     assert stepping(10, 16, 16, *job) < 0.6 * 4 * stepping(10, 4, 4, *job)

@@ -1,10 +1,11 @@
 """Operations and their written-out gradients against definitions in NumPy, in float64."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from invjax.networks import ops
+from invjax.networks import cpu, ops
 
 from .common import (
     CLOSE,
@@ -19,7 +20,7 @@ from .common import (
 )
 
 prepare = jax.jit(ops.prepare, static_argnums=(1, 2), compiler_options=QUICKLY)
-ON_A_CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="how kernels are prepared on a CPU")
+ON_A_CPU = pytest.mark.skipif(not cpu.here(), reason="how kernels are prepared on a CPU")
 # (height, width), channels in and out, window, stride, pad, groups
 CONVOLUTIONS = [
     ((27, 30), (3, 5), 11, 4, 0, 1),  # conv1 of CaffeNet
@@ -157,6 +158,7 @@ def test_winograd_where_it_pays(channels, window, side, forward, backward):
 def test_rows_side_by_side_where_channels_are_few(channels, window, narrow):
     x, kernel, _ = numbers(((9, 8), channels, window, 1, 0, 1), 1)
     [prepared] = prepare(kernel)
+    assert isinstance(prepared, cpu.Prepared)
     assert (prepared.kernel.stacked is not None) == narrow and prepared.turned.stacked is None
     assert prepared.kernel.stacked is None or prepared.kernel.transformed is None
     program = str(jax.make_jaxpr(lambda x: ops.conv(x, (prepared,), window))(x))
@@ -228,23 +230,84 @@ def test_local_response(channels, scale, size, alpha, k):
 # --- fully connected ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("shape", "outputs"), [((2, 3, 4), 6), ((24,), 7), ((3, 1, 5), 6)])
-def test_fully_connected(shape, outputs):
-    """Rows are flattened as [H, W, C]; sides that are even and odd are multiplied in different ways."""
-    x, kernel = seeded(3, *shape), seeded(int(np.prod(shape)), outputs, seed=1)
-    g, prepared = seeded(3, outputs, seed=2), ops.prepare_dense(kernel)
-    value, gradient = one_by_one(lambda x: ops.dense(x, prepared), x, g)
-    rows, matrix, weights = double(x.reshape(3, -1), kernel, g)
-    assert relative(value, rows @ matrix) < CLOSE
-    assert relative(gradient, (weights @ matrix.T).reshape(x.shape)) < CLOSE
+DENSE = [  # shape of a row's feature, and outputs
+    ((2, 3, 4), 6),
+    ((24,), 7),
+    ((3, 1, 5), 6),  # an odd number of inputs
+    ((4, 4, 8), 6),  # enough for parts of 16
+    ((3, 3, 17), 5),  # of 17
+    ((37,), 4),
+]
 
 
-@pytest.mark.parametrize("inputs, outputs", [(10, 6), (10, 7)])
-def test_kernel_gradient_of_fully_connected(inputs, outputs):
-    x, kernel, g = seeded(4, inputs), seeded(inputs, outputs, seed=1), seeded(4, outputs, seed=2)
-    by_x, by_kernel = jax.jit(jax.grad(lambda x, kernel: (g * ops.dense(x, ops.prepare_dense(kernel))).sum(), (0, 1)))(
-        x, kernel
-    )
-    rows, matrix, weights = double(x, kernel, g)
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 9])
+@pytest.mark.parametrize(("shape", "outputs"), DENSE)
+def test_fully_connected(shape, outputs, rows):
+    """Rows are flattened as [H, W, C]; few and many, sides that are even and odd, are multiplied in different ways."""
+    x, kernel = seeded(rows, *shape), seeded(int(np.prod(shape)), outputs, seed=1)
+    g = seeded(rows, outputs, seed=2)
+    vectors, matrix, weights = double(x.reshape(rows, -1), kernel, g)
+    together = jax.jit(lambda x, g: value_and_pulled_back(lambda x: ops.dense(x, kernel), x, g))(x, g)
+    for value, gradient in (one_by_one(lambda x: ops.dense(x, kernel), x, g), together):
+        assert relative(value, vectors @ matrix) < CLOSE
+        assert relative(gradient, (weights @ matrix.T).reshape(x.shape)) < CLOSE
+
+
+@pytest.mark.parametrize("rows", [4, 5])
+@pytest.mark.parametrize("inputs, outputs", [(10, 6), (10, 7), (32, 6)])
+def test_kernel_gradient_of_fully_connected(inputs, outputs, rows):
+    x, kernel, g = seeded(rows, inputs), seeded(inputs, outputs, seed=1), seeded(rows, outputs, seed=2)
+    by_x, by_kernel = jax.jit(jax.grad(lambda x, kernel: (g * ops.dense(x, kernel)).sum(), (0, 1)))(x, kernel)
+    vectors, matrix, weights = double(x, kernel, g)
     assert relative(by_x, weights @ matrix.T) < CLOSE
-    assert relative(by_kernel, rows.T @ weights) < CLOSE
+    assert relative(by_kernel, vectors.T @ weights) < CLOSE
+
+
+def test_several_kernels_of_fully_connected():
+    """Each with rows of its own, and all with the same."""
+    x, kernels = seeded(3, 2, 32), seeded(3, 32, 6, seed=1)
+    own, same = jax.vmap(ops.dense)(x, kernels), jax.vmap(ops.dense, (None, 0))(x[0], kernels)
+    assert relative(own, np.einsum("kni,kio->kno", *double(x, kernels))) < CLOSE
+    assert relative(same, np.einsum("ni,kio->kno", *double(x[0], kernels))) < CLOSE
+
+
+@pytest.mark.parametrize("inputs", [10, 32])
+def test_second_derivatives_of_fully_connected(inputs):
+    """Reverse over reverse, of Σ (x · kernel)³."""
+    x, kernel, v = seeded(2, inputs), seeded(inputs, 6, seed=1), seeded(2, inputs, seed=2)
+    slope = jax.grad(lambda x: (ops.dense(x, kernel) ** 3).sum())
+    product = jax.jit(jax.grad(lambda x: (v * slope(x)).sum()))(x)
+    x, kernel, v = double(x, kernel, v)
+    assert relative(product, (6 * (x @ kernel) * (v @ kernel)) @ kernel.T) < CLOSE
+
+
+@ON_A_CPU
+def test_a_fully_connected_layer_has_its_weights_once():
+    """What is computed with is the kernel as it lies in memory: nothing of its size is made of it."""
+    kernel = jax.ShapeDtypeStruct((512, 256), jnp.float32)
+    row = jax.ShapeDtypeStruct((2, 512), jnp.float32)
+    both = jax.jit(lambda x, kernel: jax.value_and_grad(lambda x: (ops.dense(x, kernel) ** 2).sum())(x))
+    assert both.lower(row, kernel).compile().memory_analysis().temp_size_in_bytes < 512 * 256 * 4
+
+
+# --- elsewhere than on a CPU -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS[::3] + NARROW[::2] + WINOGRAD[1::3], ids=str)
+def test_convolution_and_input_gradient_of_other_devices(monkeypatch, case):
+    monkeypatch.setattr(cpu, "here", lambda: False)
+    *_, window, stride, pad, groups = case
+    x, kernel, g = numbers(case, 3)
+    prepared = ops.prepare(kernel, stride, groups)
+    assert all(isinstance(part, jax.Array) for part in prepared)
+    value, gradient = one_by_one(lambda x: ops.conv(x, prepared, window, stride, pad), x, g)
+    assert relative(value, convolved(*double(x, kernel), stride, pad, groups)) < CLOSE
+    assert relative(gradient, convolved_gradients(*double(x, kernel, g), stride, pad, groups)[0]) < CLOSE
+
+
+def test_fully_connected_of_other_devices(monkeypatch):
+    monkeypatch.setattr(cpu, "here", lambda: False)
+    x, kernel, g = seeded(3, 32), seeded(32, 6, seed=1), seeded(3, 6, seed=2)
+    value, gradient = one_by_one(lambda x: ops.dense(x, kernel), x, g)
+    rows, matrix, weights = double(x, kernel, g)
+    assert relative(value, rows @ matrix) < CLOSE and relative(gradient, weights @ matrix.T) < CLOSE

@@ -1,13 +1,14 @@
 """Layers of networks as Φ: what the feature is, what is asked for by name, and that they can be inverted."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
 import pytest
 
-from invjax import UserError, devices, inversion, invert, memory, networks, recipes
-from invjax.representations import get
+from invjax import UserError, devices, inversion, invert, masks, memory, networks, recipes
+from invjax.representations import concat, flatten, get
 from invjax.representations.network import Factory, build, describe, parse_layers, suitable_lambda_tv
 from invjax.types import Origin
 from invjax.weights import random
@@ -23,7 +24,7 @@ TWO = ("relu_conv1", "fire2/concat")
 
 def tiny(**options):
     """Φ of a network that ends in fully connected layers."""
-    return build(TINY, TINY.prepare(random.draw(TINY, 0, TINY.weighted())), **options)
+    return build(TINY, random.draw(TINY, 0, TINY.weighted()), **options)
 
 
 def squeezenet(layer, seed=0):
@@ -49,7 +50,7 @@ def test_a_layer_of_caffenet():
     assert relative(compiled(phi, IMAGE), x[0]) < CLOSE
     assert (phi.name, phi.layer, phi.parts, phi.origin.source) == ("caffenet", "relu2", (), "random seed 3")
     assert phi.input.mean == networks.get("caffenet").input.mean and not phi.input.fixed
-    assert phi.params["params"].keys() == phi.params["prepared"].keys() == {"conv1", "conv2"}
+    assert phi.params["params"].keys() == {"conv1", "conv2"}
 
 
 def test_several_layers_are_a_dict():
@@ -140,7 +141,7 @@ def test_no_weights_here(monkeypatch, tmp_path):
 
 
 def test_fully_connected_layers_have_one_size():
-    phi, before = tiny(), build(TINY.until("pool2"), TINY.prepare(random.draw(TINY, 0, TINY.weighted())))
+    phi, before = tiny(), build(TINY.until("pool2"), random.draw(TINY, 0, TINY.weighted()))
     assert phi.feature_shape((12, 12, 3)) == (3,)
     with pytest.raises(
         UserError, match=r"tiny needs pictures of 12×12 pixels, got 14×12: its fully connected"
@@ -204,6 +205,49 @@ def test_gradients_of_noise_and_of_nothing_are_finite(request, name):
 
 
 # --- programs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"name": "caffenet", "layer": "conv3"}, {"name": "squeezenet", "layer": TWO}])
+def test_weights_are_kept_once(options):
+    """What Φ holds is what the network's parameters take, also after features were computed."""
+    phi = get(**options, weights="random")
+    compiled(phi, IMAGE[:35, :35])
+    shapes = networks.get(options["name"]).until(*phi.apply.network.ends()).parameter_shapes()
+    numbers = sum(int(np.prod(shape)) for layer in shapes.values() for shape in layer.values())
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(phi)) == 4 * numbers
+
+
+def test_kernels_are_prepared_once_in_a_chunk_of_steps():
+    """Each is turned for its gradient before the loop and not in it, as the program is written."""
+    phi = squeezenet("fire2/concat")
+    method, weights, _ = recipes.prepare(phi, IMAGE.shape, "paper")
+    problem = inversion.Problem(np.ones(phi.feature_shape(IMAGE.shape), np.float32), jax.random.key(0), weights)
+    state = inversion.start(method, problem)
+    program = jax.make_jaxpr(functools.partial(inversion.steps_of, method))(3, phi, problem, state)
+    [loop] = [eqn for eqn in program.eqns if eqn.primitive.name == "while"]
+    assert "rev[" in str(program) and "rev[" not in str(loop.params["body_jaxpr"])
+
+
+@pytest.mark.parametrize("layer", ["conv3", "fc6"])
+def test_what_is_prepared_is_the_same(layer):
+    """Alone, masked, flattened and beside another, prepared or not."""
+    phi = get("caffenet", layer=layer, weights="random") if layer == "conv3" else tiny()
+    image = IMAGE[: phi.input.minimum, : phi.input.minimum] if layer == "conv3" else IMAGE[:12, :12]
+    grey = dataclasses.replace(get("hog", cell=4), input=phi.input)
+    ways = [phi, masks.apply(phi, np.ones(1, np.float32)), flatten(phi), concat({"hog": grey, "net": phi}), grey]
+    for one in [*ways, *(way.plain for way in ways)]:
+        ready = one.prepared()
+        assert hash(ready.apply) == hash(one.apply)
+        assert (len(jax.tree.leaves(ready)) > len(jax.tree.leaves(one))) == bool(jax.tree.leaves(one))
+        for value, expected in zip(*(jax.tree.leaves(compiled(each, image)) for each in (ready, one)), strict=True):
+            np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("form", [lambda weights: weights, lambda weights: {"params": weights}, TINY.prepare])
+def test_what_it_is_built_of(form):
+    weights = random.draw(TINY, 0, TINY.weighted())
+    phi = build(TINY.until("conv2"), form(weights))
+    assert jax.tree.map(np.shape, phi.params) == {"params": TINY.until("conv2").parameter_shapes()}
 
 
 def test_building_it_twice_does_not_compile_twice():
