@@ -46,8 +46,8 @@ def box(representation: str, layer: str, mask: str, width: int, height: int) -> 
         return None
     picture = jax.ShapeDtypeStruct((1, height, width, network.input.channels), np.float32)
     feature = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x)[0][layer], picture)
-    kept = masks.named(mask, feature.shape[1:]).any(-1)
-    rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
+    kept = masks.named(mask, feature.shape[1:])
+    rows, columns = (np.flatnonzero(kept.any(others)) for others in ((1, 2), (0, 2)))
     return Box(
         max(0, seen.offset + int(columns[0]) * seen.stride),
         max(0, seen.offset + int(rows[0]) * seen.stride),
