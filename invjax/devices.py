@@ -172,7 +172,13 @@ def compute(
     if not sequential():
         return run(values, phi, batches, spent)
     with _turn:
-        return _on_cores(run, _group(size, together), values, phi, batches, spent)
+        # all groups have the same size (some are computed twice for that), so that there is one compilation
+        group = _group(size, together)
+        groups = _cut((batches, spent), group)
+        executable(run, values, phi, *groups[0])  # threads would compile it side by side
+        with ThreadPoolExecutor(sharing(len(groups))) as pool:
+            results = list(pool.map(lambda part: jax.block_until_ready(run(values, phi, *part)), groups))
+        return _join(results, size, group)
 
 
 @functools.cache
@@ -240,31 +246,19 @@ def shapes(
 def executable(function: Any, *arguments: Any) -> jax.stages.Compiled:
     """Compiles a jitted function for arguments, or their shapes, unless that was done before; it shall not be run."""
     leaves, structure = jax.tree.flatten(arguments)
-    return _executable(function, structure, tuple(map(_shape, leaves)))
+    key = function, structure, tuple(map(_shape, leaves))
+    if key not in _executables:
+        _executables[key] = function.lower(*jax.tree.unflatten(structure, key[-1])).compile()
+    return _executables[key]
+
+
+_executables: dict[Any, jax.stages.Compiled] = {}
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     sharding, weak = getattr(leaf, "sharding", None), getattr(leaf, "weak_type", False)
     sharding = sharding if isinstance(sharding, NamedSharding) else None
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding, weak_type=weak)
-
-
-@functools.cache
-def _executable(function: Any, structure: Any, shapes: tuple[Any, ...]) -> jax.stages.Compiled:
-    return function.lower(*jax.tree.unflatten(structure, shapes)).compile()
-
-
-def _on_cores(run: Any, group: int | None, numbers: Any, phi: Any, batches: Any, spent: Any) -> Any:
-    """Groups of that size, or one by one, computed by as many threads as may compute at once.
-
-    All groups have the same size (some are computed twice for that), so that there is one compilation.
-    """
-    size = count((batches, spent))
-    groups = _cut((batches, spent), group)
-    executable(run, numbers, phi, *groups[0])  # threads would compile it side by side
-    with ThreadPoolExecutor(sharing(len(groups))) as pool:
-        results = list(pool.map(lambda part: jax.block_until_ready(run(numbers, phi, *part)), groups))
-    return _join(results, size, group)
 
 
 # one program each: array by array, cutting and joining a batch of 16 took longer than two steps up to norm1

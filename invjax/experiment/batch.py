@@ -85,7 +85,7 @@ def largest(rows: Sequence[Reconstruction], config: ConfigDict) -> int:
 
 
 class Descent:
-    """A batch on its way: iterates over the points of its history.
+    """A batch on its way, and what is kept of it.
 
     Args:
         batch: what to compute.
@@ -102,20 +102,22 @@ class Descent:
         self._spacing = max(1, round(batch.job.steps / every / MOVIE_FRAMES)) if film else 0
         self.progress: inversion.Progress | None = None
 
-    def __iter__(self) -> Iterator[inversion.Progress]:
-        """Computes; each point after the one where an earlier start was saved."""
+    def points(self) -> Iterator[inversion.Progress]:
+        """Computes the points of its history, from where it starts or goes on; each is to be added."""
         job, resume = self._batch.job, self._saved.progress if self._saved else None
-        method, phi = job.method, job.phi
-        for progress in inversion.solve(method, phi, self._problems, job.steps, self._every, resume):
-            self.progress = progress
-            if resume is not None and progress.step == resume.step:
-                continue
-            number = progress.step // self._every
-            if self._spacing and (number % self._spacing == 0 or progress.step == job.steps):
-                pictures = inversion.pictures(method, phi, progress)
-                frames = [movie.frame(u, method.objective.scale, phi.input) for u in pictures]
-                self._frames.append(np.stack(frames))
-            yield progress
+        return inversion.solve(job.method, job.phi, self._problems, job.steps, self._every, resume)
+
+    def add(self, progress: inversion.Progress) -> bool:
+        """Takes in a point; False where an earlier start has been there already."""
+        self.progress = progress
+        if self._saved and progress.step == self._saved.progress.step:
+            return False
+        job, number = self._batch.job, progress.step // self._every
+        if self._spacing and (number % self._spacing == 0 or progress.step == job.steps):
+            pictures = inversion.pictures(job.method, job.phi, progress)
+            frames = [movie.frame(u, job.method.objective.scale, job.phi.input) for u in pictures]
+            self._frames.append(np.stack(frames))
+        return True
 
     def state(self) -> Saved:
         """What to go on from, between two points."""

@@ -12,6 +12,7 @@ compared.json     between which pictures the mean distance of normalized_error i
 checkpoints/      the batches in flight, while running
 processes/        what each of several processes has found so far, while running: team.py
 failures.json     what could not be computed, and why; tried again by the next start
+errors.log        tracebacks of what was no mistake of the user's, of all starts
 figures/ tables/  of the results, as PNG and PDF, as CSV, Markdown and LaTeX
 report.html       a page of all this
 """
@@ -23,8 +24,9 @@ import hashlib
 import json
 import platform
 import shutil
+import traceback
 from collections.abc import Collection, Iterable, Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from invjax.experiment.config import as_dict, default
 from invjax.experiment.ledger import COLUMNS, KEY, Key, Ledger, Row, iter_rows, key_of, read_rows
 from invjax.experiment.team import Team, collect, refuse_strangers
 from invjax.files import write_atomically
+from invjax.version import __version__
 
 __all__ = [
     "COLUMNS",
@@ -53,7 +56,7 @@ __all__ = [
 # may change: the pictures themselves are compared, the others change no result
 FREE = ("images", "features", "batch_size", "checkpoint_seconds", "movie", "study", "tensorboard", "figure")
 GROWING = ("representations", "layers", "lambda_tv", "restarts", "sweep")  # may ask for more than there is already
-PACKAGES = ("invjax", "jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "scikit-image")
+PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "scikit-image")
 
 
 class RunDirectory:
@@ -95,7 +98,7 @@ class RunDirectory:
             for name, content in (records | {"config": config}).items():
                 write_atomically(path / f"{name}.json", json.dumps(content, indent=2) + "\n")
         self._before = set() if self._team.alone else {key_of(row) for row in iter_rows(path / "results.csv")}
-        self._ledger = Ledger(self._team.folder)
+        self._ledger, self._logged = Ledger(self._team.folder), ""
         self._team.agree(_digest(config, pictures, planned))
 
     def __enter__(self) -> RunDirectory:
@@ -142,6 +145,23 @@ class RunDirectory:
     def fail(self, keys: list[Row], reason: str) -> None:
         """Records reconstructions that could not be computed; arguments as of `Ledger.fail`."""
         self._ledger.fail(keys, reason)
+
+    def log(self, what: str, error: BaseException) -> Path:
+        """Appends the traceback of an error to errors.log, but for one that is the same as the last.
+
+        Args:
+            what: the reconstructions that it stopped.
+            error: what was raised.
+
+        Returns:
+            Path of errors.log.
+        """
+        path, lines = self.path / "errors.log", "".join(traceback.format_exception(error))
+        time = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{time} {what}\n{'the same as before' if lines == self._logged else lines.rstrip()}\n\n")
+        self._logged = lines
+        return path
 
 
 def refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, str], planned: Collection[Key]) -> None:
@@ -211,4 +231,13 @@ def environment(command: str, processes: int = 1) -> dict[str, Any]:
         "processes": processes,
         "platform": platform.platform(),
         "python": platform.python_version(),
-    } | {name: version(name) for name in PACKAGES}
+        "invjax": __version__,
+    } | {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    """Of what is installed; what is only on the path has none that can be asked for."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

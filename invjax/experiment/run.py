@@ -123,66 +123,76 @@ class _Runner:
         self._place, self._most = "", 0
 
     def run(self, job: Job, portion: Portion, place: str) -> None:
-        """Computes a portion of a job; `place` says which job it is of how many."""
+        """Computes and records a portion of a job; `place` says which job it is of how many."""
         self._place = f"{job.phi.name} {job.phi.layer}".strip() + place
+        for whole in self._batches(job, portion):
+            batches = [whole]
+            while batches:
+                batch = batches.pop(0)
+                try:
+                    self._record(batch, by_dictionary(batch) if job.dictionary else self._descend(batch))
+                except OSError:
+                    raise
+                except Exception as error:  # of XLA, or of the user's: whatever it is, other batches can go on
+                    batches = self._halves(batch, error) + batches
+
+    def _batches(self, job: Job, portion: Portion) -> Iterator[Batch]:
+        """What is computed at once, without rows whose features cannot be inverted."""
+        for rows in self._groups(job, portion):
+            sound: tuple[Reconstruction, ...] = ()
+            with self._recording_failure(job, rows):
+                targets = job.targets(row.picture for row in rows)
+                for picture, reason in targets.faults.items():
+                    self._fail(job, tuple(row for row in rows if row.picture == picture), UserError(reason))
+                sound = tuple(row for row in rows if row.picture not in targets.faults)
+            if sound:
+                yield Batch(job, targets, sound)
+
+    def _groups(self, job: Job, portion: Portion) -> Iterator[tuple[Reconstruction, ...]]:
+        """Rows that are computed at once: those that an earlier start has begun, then others, as memory allows."""
         self._most = max(map(len, (*portion.begun, portion.fresh)))
-        for rows in portion.begun:
-            self._begin(job, rows)
-        rows = portion.fresh
-        if not rows:
-            return
-        try:
-            chosen = batch_size(job, rows, self._config)
-        except (OSError, KeyboardInterrupt):
-            raise
-        except Exception as error:  # of XLA: whatever it raises, other jobs can go on
-            self._fail(job, rows, error)
+        yield from portion.begun
+        rows, chosen = portion.fresh, None
+        with self._recording_failure(job, rows):
+            chosen = batch_size(job, rows, self._config) if rows else None
+        if chosen is None:
             return
         if chosen.size < len(rows):
             self._display.say(f"{job.phi.name} {job.phi.layer}".strip() + f": {chosen.reason}")
         self._most = min(self._most, chosen.size)
         while rows:
             now, rows = rows[: self._most], rows[self._most :]
-            self._begin(job, now)
+            yield now
 
-    def _begin(self, job: Job, rows: tuple[Reconstruction, ...]) -> None:
-        """Computes some rows at once, but those whose features cannot be inverted."""
-        try:
-            targets = job.targets(row.picture for row in rows)
-        except (OSError, KeyboardInterrupt):
-            raise
-        except Exception as error:  # as above
-            self._fail(job, rows, error)
-            return
-        for picture, reason in targets.faults.items():
-            self._fail(job, tuple(row for row in rows if row.picture == picture), UserError(reason))
-        if sound := tuple(row for row in rows if row.picture not in targets.faults):
-            self._attempt(Batch(job, targets, sound))
-
-    def _attempt(self, batch: Batch) -> None:
-        """Computes and records a batch; halves one that fails, until it is clear which reconstructions do."""
-        try:
-            self._solve(batch)
-        except (OSError, KeyboardInterrupt):
-            raise
-        except Exception as error:  # as above
-            if len(batch.rows) == 1:
-                self._fail(batch.job, batch.rows, error)
-                return
-            self._display.say(f"a batch of {len(batch.rows)} failed and is halved ({_reason(error)})")
-            size = math.ceil(len(batch.rows) / 2)
-            if memory.exhausted(error):  # the job's next batches would not fit either
-                self._most = min(self._most, size)
-        else:
-            return
-        # out of the block of the exception, which keeps the batch's memory
+    def _halves(self, batch: Batch, error: Exception) -> list[Batch]:
+        """What to try of a batch that has failed: halves, until it is clear which reconstructions do."""
+        if len(batch.rows) == 1:
+            self._fail(batch.job, batch.rows, error)
+            return []
+        reason = self._reason(batch.job, batch.rows, error)
+        self._display.say(f"a batch of {len(batch.rows)} failed and is halved ({reason})")
+        size = math.ceil(len(batch.rows) / 2)
+        if memory.exhausted(error):  # the job's next batches would not fit either
+            self._most = min(self._most, size)
         self._checkpoint(batch).clear()
-        for half in batch.cut(size):
-            self._attempt(half)
+        return list(batch.cut(size))
 
-    def _solve(self, batch: Batch) -> None:
+    def _descend(self, batch: Batch) -> Solved:
         checkpoint = self._checkpoint(batch)
-        solved = by_dictionary(batch) if batch.job.dictionary else self._descend(batch, checkpoint)
+        descent = Descent(batch, self._config.every, self._saved(batch, checkpoint), self._config.movie)
+        kept = time.monotonic()
+        for progress in descent.points():
+            if not descent.add(progress):
+                continue
+            self._show(batch, progress)
+            if self._stop or time.monotonic() - kept >= self._config.checkpoint_seconds:
+                checkpoint.save(descent.state())
+                kept = time.monotonic()
+            if self._stop:
+                raise KeyboardInterrupt("stopped; what was done is kept, and the same command goes on")
+        return descent.result()
+
+    def _record(self, batch: Batch, solved: Solved) -> None:
         record(batch, solved, self._directory, self._config.stretch)
         if self._log is not None:
             for row, image in zip(batch.rows, solved.inversion.images, strict=True):
@@ -191,22 +201,10 @@ class _Runner:
         self._finished += len(batch.rows)
         loss = float(solved.inversion.history["total"][:, -1].mean())
         self._display.update(self._place, self._done, loss, self._finished)
-        checkpoint.clear()
+        self._checkpoint(batch).clear()
 
     def _checkpoint(self, batch: Batch) -> Checkpoint:
         return Checkpoint(self._directory.checkpoint_path(batch.keys), batch.keys)
-
-    def _descend(self, batch: Batch, checkpoint: Checkpoint) -> Solved:
-        descent = Descent(batch, self._config.every, self._saved(batch, checkpoint), self._config.movie)
-        kept = time.monotonic()
-        for progress in descent:
-            self._show(batch, progress)
-            if self._stop or time.monotonic() - kept >= self._config.checkpoint_seconds:
-                checkpoint.save(descent.state())
-                kept = time.monotonic()
-            if self._stop:
-                raise KeyboardInterrupt("stopped; what was done is kept, and the same command goes on")
-        return descent.result()
 
     def _show(self, batch: Batch, progress: inversion.Progress) -> None:
         done = self._done + batch.job.work * len(batch.rows) * progress.step / batch.job.steps
@@ -223,18 +221,39 @@ class _Runner:
         try:
             return checkpoint.load(inversion.state_structure(batch.job.method))
         except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
-            self._display.say(f"the checkpoint is damaged, a batch starts again ({_reason(error)})")
+            self._display.say(f"the checkpoint is damaged, a batch starts again ({_summary(error)})")
             checkpoint.clear()
             return None
 
+    @contextmanager
+    def _recording_failure(self, job: Job, rows: tuple[Reconstruction, ...]) -> Iterator[None]:
+        """Where the block fails, so do these rows, and others can go on."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            self._fail(job, rows, error)
+
     def _fail(self, job: Job, rows: tuple[Reconstruction, ...], error: Exception) -> None:
-        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        self._display.say(f"failed: {describe(job, rows[0])}{more}: {_reason(error)}")
-        self._directory.fail([job.key(row) for row in rows], _reason(error))
+        reason = self._reason(job, rows, error)
+        self._display.say(f"failed: {_several(job, rows)}: {reason}")
+        self._directory.fail([job.key(row) for row in rows], reason)
         self._done += job.work * len(rows)
 
+    def _reason(self, job: Job, rows: tuple[Reconstruction, ...], error: Exception) -> str:
+        """One line; of what is no user's mistake, with the place of the traceback."""
+        if isinstance(error, UserError):
+            return _summary(error)
+        return f"{_summary(error)} (traceback in {self._directory.log(_several(job, rows), error)})"
 
-def _reason(error: Exception) -> str:
+
+def _several(job: Job, rows: Sequence[Reconstruction]) -> str:
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"{describe(job, rows[0])}{more}"
+
+
+def _summary(error: Exception) -> str:
     """One line; the class of what is no user's mistake."""
     text = first_line(error)
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

@@ -1,13 +1,16 @@
 """The run directory: refuses what is not its own, survives a kill at any moment."""
 
 import csv
+import importlib.metadata
 import json
 
 import numpy as np
 import pytest
 
+import invjax
 from invjax import UserError
 from invjax.distributed import Seat
+from invjax.experiment import directory
 from invjax.experiment.directory import COLUMNS, KEY, RunDirectory, environment, key_of, read_rows
 from invjax.experiment.team import Team
 
@@ -174,3 +177,31 @@ def test_environment_names_versions_device_and_command():
     assert found["command"] == "invjax run demo"
     assert found["jax"] == jax.__version__
     assert jax.default_backend() in found["device"].lower() or found["device"].startswith("1 × ")
+
+
+def test_the_environment_of_an_installation_without_metadata(monkeypatch):
+    """As when invjax, and what it needs, is only on the path."""
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(directory, "version", missing)
+    found = environment("invjax run demo")
+    assert found["invjax"] == invjax.__version__
+    assert found["jax"] == found["optax"] == "unknown"
+
+
+def test_tracebacks_are_appended_to_the_log(tmp_path):
+    log = tmp_path / "out" / "errors.log"
+    for start in range(2):
+        with opened(tmp_path / "out") as run_directory:
+            for number, what in enumerate(("cat from hog", "dog from hog", "cat from dsift")):
+                try:
+                    [][number + start]
+                except IndexError as error:
+                    assert run_directory.log(what, error) == log
+    heads, ends = zip(*(entry.split("\n", 1) for entry in log.read_text().strip().split("\n\n")), strict=True)
+    names = [head.partition(" ")[2] for head in heads]
+    assert names == ["cat from hog", "dog from hog", "cat from dsift"] * 2
+    assert ends[1] == "the same as before" and "IndexError: list index out of range" in ends[0]
+    assert all("test_directory.py" in end for end in (ends[0], ends[3]))

@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from invjax import UserError, files, images, inversion, representations
+from invjax import InputSpec, UserError, cli, files, images, inversion, representations
+from invjax.errors import Incomplete
 from invjax.experiment.run import run
 
 from ..conftest import blobs
@@ -236,3 +238,46 @@ def test_the_environment_says_how_it_was_run(uninterrupted):
     environment = json.loads((workdir / "environment.json").read_text())
     assert "--config.restarts=2" in environment["command"]
     assert json.loads((workdir / "config.json").read_text())["restarts"] == 2
+
+
+@jax.custom_vjp
+def without_gradient(params, image):
+    """The picture itself."""
+    return image
+
+
+def backwards(*_):
+    raise TypeError("no gradient of this\nand more")
+
+
+without_gradient.defvjp(lambda params, image: (image, None), backwards)
+
+
+def no_gradient():
+    """The picture itself, which cannot be derived."""
+    return representations.from_function(without_gradient, {}, InputSpec(minimum=1), "no-gradient")
+
+
+def test_the_traceback_of_an_error_in_a_users_function_is_kept(picture, tmp_path, capsys):
+    """One line on the terminal, which says where the rest is; what else the run asks for is done."""
+    representations.register("no-gradient", no_gradient)
+    out = tmp_path / "out"
+    overrides = [f"--config.images={picture}", "--config.size=0", "--config.steps=2", "--config.restarts=2"]
+    overrides += ["--config.representations=('no-gradient', 'hog')", "--config.batch_size=2"]
+    assert cli.main(["run", "base", "--workdir", str(out), *overrides]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    [told] = [line for line in lines if line.startswith("invjax: error:")]
+    assert f"TypeError: no gradient of this (traceback in {out / 'errors.log'})" in told
+    assert not any("Traceback" in line for line in lines)
+    log = (out / "errors.log").read_text()
+    assert "blob from no-gradient, λ_TV 0.5, restart 0 and 1 more\nTraceback" in log
+    assert "in backwards" in log and "TypeError: no gradient of this\nand more" in log
+    assert [row["representation"] for row in rows_of(out)] == ["hog", "hog"]
+
+
+def test_mistakes_of_the_users_leave_no_traceback(config, tmp_path):
+    Image.fromarray(np.full((40, 40), 128, np.uint8)).save(tmp_path / "flat.png")
+    config.images = (str(tmp_path / "flat.png"),)
+    with pytest.raises(Incomplete, match="all zero"):
+        run(config, tmp_path / "out")
+    assert not (tmp_path / "out" / "errors.log").exists()
