@@ -6,16 +6,14 @@ import dataclasses
 import functools
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
 from invjax import devices
+from invjax.descent import Problem, State, start, step, steps_of, stretch
 from invjax.recipes import Method
 from invjax.types import Representation
-
-if TYPE_CHECKING:
-    from invjax import inversion
 
 SHARE, CPU_SHARE = 0.8, 0.5  # of the memory that a batch may take
 TOGETHER = 8
@@ -34,7 +32,7 @@ class BatchSize:
 def batch_size(
     method: Method,
     phi: Representation,
-    problems: inversion.Problem,
+    problems: Problem,
     wanted: int,
     every: int,
 ) -> BatchSize:
@@ -76,18 +74,16 @@ def largest(wanted: int) -> int:
 def _need(
     method: Method,
     phi: Representation,
-    problems: inversion.Problem,
+    problems: Problem,
     size: int,
     every: int,
 ) -> float:
     """Bytes that a chunk of steps of a batch needs on each device; infinite where it does not even compile for that."""
-    from invjax import inversion  # which itself asks for batch sizes
-
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
-    state = jax.eval_shape(lambda problem: inversion.start(method, problem), problem)
+    state = jax.eval_shape(lambda problem: start(method, problem), problem)
     try:
-        settings, numbers = inversion.stretch(method, every)
-        program = devices.program(inversion.steps_of, settings, size, together(phi))
+        settings, numbers = stretch(method, every)
+        program = devices.program(steps_of, settings, size, together(phi))
         shapes = devices.shapes(len(numbers), phi.bare, size, (problem,), (state,), together(phi))
         compiled = devices.executable(program, *shapes)
     except jax.errors.JaxRuntimeError as error:
@@ -141,7 +137,7 @@ class Costs:
     lines: int
 
 
-def costs(method: Method, phi: Representation, problems: inversion.Problem) -> Costs | None:
+def costs(method: Method, phi: Representation, problems: Problem) -> Costs | None:
     """The costs of a step, found without compiling or running it; None where the device does not tell.
 
     Arguments as in `batch_size`.
@@ -155,10 +151,9 @@ def costs(method: Method, phi: Representation, problems: inversion.Problem) -> C
 @functools.lru_cache(maxsize=256)
 def _costs(method: Method, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]) -> Costs | None:
     """`costs` by shapes, which hash and keep no arrays alive."""
-    from invjax import inversion  # which itself asks for batch sizes
 
-    def first_step(phi: Representation, problem: inversion.Problem) -> inversion.State:
-        return inversion.step(method, phi, problem, inversion.start(method, problem))
+    def first_step(phi: Representation, problem: Problem) -> State:
+        return step(method, phi, problem, start(method, problem))
 
     phi, problem = jax.tree.unflatten(structure, shapes)
     program = jax.jit(first_step).lower(phi, problem)

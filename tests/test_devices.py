@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import InputSpec, devices, inversion, recipes, representations
+from invjax import InputSpec, descent, devices, inversion, recipes, representations
 from invjax.networks import Network
 from invjax.networks.layers import Conv, Dense, LocalResponse, Relu
 from invjax.networks.network import chain
@@ -85,7 +85,7 @@ def resumed(name, saved):
     """The results of going on, in this process, from where another process stood."""
     method, phi, problems = problem_of(name)
     leaves = [saved[f"{name}/state {i}"] for i in range(sum(key.startswith(f"{name}/state") for key in saved))]
-    states = jax.tree.unflatten(inversion.state_structure(method), leaves)
+    states = jax.tree.unflatten(descent.state_structure(method), leaves)
     history = {key.rpartition(" ")[2]: saved[key] for key in saved if key.startswith(f"{name}/history")}
     *_, last = inversion.solve(method, phi, problems, STEPS, 9, inversion.Progress(states, 9, history))
     return results(inversion.finish(method, phi, problems, last))

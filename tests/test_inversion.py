@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from invjax import InputSpec, Representation, UserError, devices, inversion, invert, masks, recipes
+from invjax import InputSpec, Representation, UserError, descent, devices, inversion, invert, masks, recipes
 from invjax.objective import sigma
 from invjax.recipes import Recipe
 from invjax.representations import get
@@ -226,10 +226,10 @@ def test_a_batch_is_a_loop_over_steps_of_one():
     method, problems, _ = batch(PIXELS, SHAPE, GENTLE, restarts=3)
     placed = devices.place(PIXELS, problems)
     together = inversion.advance(method, *placed, inversion.batched_start(method, *placed), 5)
-    step = jax.jit(lambda problem, state: inversion.step(method, PIXELS, problem, state))
+    step = jax.jit(lambda problem, state: descent.step(method, PIXELS, problem, state))
     for n in range(3):
         problem = jax.tree.map(lambda leaf, n=n: leaf[n], problems)
-        state = inversion.start(method, problem)
+        state = descent.start(method, problem)
         for _ in range(5):
             state = step(problem, state)
         np.testing.assert_allclose(together.params[n], state.params, rtol=0, atol=1e-6)

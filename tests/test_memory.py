@@ -4,7 +4,7 @@ import os
 import jax
 import pytest
 
-from invjax import devices, inversion, memory, recipes
+from invjax import descent, devices, inversion, memory, recipes
 from invjax.representations import get
 from invjax.types import Representation
 
@@ -44,10 +44,10 @@ def need(size, way):
     """Bytes of a batch, or of a device for its part, by a program made here, without `memory`."""
     accelerated = way.startswith("accelerator")
     method, phi, problems = arguments(32, restarts=size)
-    states = jax.vmap(lambda problem: inversion.start(method, problem))(problems)
+    states = jax.vmap(lambda problem: descent.start(method, problem))(problems)
 
     def chunk(steps, problem, state):
-        return jax.lax.fori_loop(0, steps, lambda _, state: inversion.step(method, phi, problem, state), state)
+        return jax.lax.fori_loop(0, steps, lambda _, state: descent.step(method, phi, problem, state), state)
 
     batch = problems, states
     function = jax.vmap(chunk, (None, 0, 0)) if accelerated else chunk
@@ -89,7 +89,7 @@ def test_cores_have_the_weights_once(device):
     found = {}
     for rows in (500, 1500):
         job = arguments(64, Representation(jax.numpy.ones((rows, 64)), Weighted(), "weighted"), restarts=2)
-        states = jax.vmap(lambda problem, method=job[0]: inversion.start(method, problem))(job[2])
+        states = jax.vmap(lambda problem, method=job[0]: descent.start(method, problem))(job[2])
         found[rows] = memory._need(*job, 2, 5) - 2 * devices.nbytes((job[2], states))
     weights = 1000 * 64 * 4
     assert weights <= found[1500] - found[500] < 1.2 * weights
@@ -149,7 +149,7 @@ def test_what_was_measured_is_what_runs(device, monkeypatch, way):
     """No second compilation when the batch is computed."""
     device(1e10, way)
     method, phi, problems = arguments(30 + len(way), restarts=5)  # a program that no other test has
-    traced, step = [], inversion.step
+    traced, step = [], descent.step
     monkeypatch.setattr(inversion, "step", lambda *rest: traced.append(0) or step(*rest))
     memory.batch_size(method, phi, problems, wanted=5, every=5)
     before = len(traced)

@@ -11,6 +11,7 @@ from invjax import (
     Representation,
     UserError,
     augmentations,
+    descent,
     inversion,
     invert,
     parameterizations,
@@ -318,14 +319,14 @@ def test_step_may_be_vmapped_by_anyone():
     method, weights, _ = recipes.prepare(PIXELS, SHAPE, "fast", steps=5)
     keys = [jax.random.key(seed) for seed in range(3)]
     problems = inversion.batch_of(jnp.asarray(PICTURE), keys, weights)
-    states = jax.vmap(lambda problem: inversion.start(method, problem))(problems)
+    states = jax.vmap(lambda problem: descent.start(method, problem))(problems)
     for _ in range(5):
-        states = jax.vmap(lambda problem, state: inversion.step(method, PIXELS, problem, state))(problems, states)
+        states = jax.vmap(lambda problem, state: descent.step(method, PIXELS, problem, state))(problems, states)
     for restart in range(3):
         problem = jax.tree.map(lambda leaf, restart=restart: leaf[restart], problems)
-        state = inversion.start(method, problem)
+        state = descent.start(method, problem)
         for _ in range(5):
-            state = inversion.step(method, PIXELS, problem, state)
+            state = descent.step(method, PIXELS, problem, state)
         np.testing.assert_allclose(states.params[restart], state.params, rtol=0, atol=1e-6)
 
 

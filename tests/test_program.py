@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import devices, inversion, recipes, representations
+from invjax import descent, devices, inversion, recipes, representations
 
 from .conftest import as_accelerators, blobs
 
@@ -38,9 +38,9 @@ def problem_of(name, layer, side, recipe="paper"):
 def lowered(method, phi, problems):
     """The text of the program that `inversion.advance` runs, and how many arrays a state has."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
-    state = jax.eval_shape(lambda problem: inversion.start(method, problem), one)
-    settings, numbers = inversion.stretch(method, STEPS)
-    program = devices.program(inversion.steps_of, settings, BATCH, phi.together)
+    state = jax.eval_shape(lambda problem: descent.start(method, problem), one)
+    settings, numbers = descent.stretch(method, STEPS)
+    program = devices.program(descent.steps_of, settings, BATCH, phi.together)
     arguments = devices.shapes(len(numbers), phi, BATCH, (one,), (state,), phi.together)
     return program.lower(*arguments).as_text(), len(jax.tree.leaves(state))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invjax import devices, inversion
+from invjax import descent, devices
 from invjax.bench.timing import Side
 from invjax.errors import first_line
 from invjax.types import Representation
@@ -42,7 +42,7 @@ def torch_device() -> tuple[str, str]:
 def sides(
     phi: Representation,
     image: np.ndarray,
-    problems: inversion.Problem,
+    problems: descent.Problem,
     precision: str,
     steps: int,
     compiled: bool = True,
@@ -78,7 +78,7 @@ def sides(
 
 
 def _makers(
-    phi: Representation, image: np.ndarray, problems: inversion.Problem, precision: str, device: str
+    phi: Representation, image: np.ndarray, problems: descent.Problem, precision: str, device: str
 ) -> Iterator[tuple[str, Callable[[], Descent]]]:
     """Peers by name, each made when it is called."""
     from invjax.bench.torch_descent import Descent, Setting

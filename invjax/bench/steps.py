@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invjax import devices, images, inversion, recipes, representations
+from invjax import descent, devices, images, inversion, recipes, representations
 from invjax.bench.timing import Side
 from invjax.types import Representation
 
@@ -25,7 +25,7 @@ def representation(name: str, precision: str = "float32") -> Representation:
     return representations.get(name)
 
 
-def prepared(phi: Representation, recipe: str, batch: int) -> tuple[recipes.Method, inversion.Problem, np.ndarray]:
+def prepared(phi: Representation, recipe: str, batch: int) -> tuple[recipes.Method, descent.Problem, np.ndarray]:
     """The method, `batch` problems and the picture that they are to find."""
     image = images.load_image(images.astronaut(), phi.input, size=phi.input.size)
     method, weights, _ = recipes.prepare(phi, image.shape, recipe)
@@ -33,7 +33,7 @@ def prepared(phi: Representation, recipe: str, batch: int) -> tuple[recipes.Meth
     return method, inversion.batch_of(phi(jnp.asarray(image)), keys, weights), image
 
 
-def swept(phi: Representation, batch: int) -> tuple[recipes.Method, inversion.Problem, np.ndarray]:
+def swept(phi: Representation, batch: int) -> tuple[recipes.Method, descent.Problem, np.ndarray]:
     """The method, the cells of a sweep, λ_TV fastest, then pictures, then restarts, and a picture."""
     image = images.load_image(images.astronaut(), phi.input, size=phi.input.size)
     pictures = [np.rot90(side, turns) for side in (image, image[:, ::-1]) for turns in range(4)]
@@ -44,13 +44,13 @@ def swept(phi: Representation, batch: int) -> tuple[recipes.Method, inversion.Pr
     lambdas = {name: jnp.full(batch, weight, jnp.float32) for name, weight in weights.items()}
     lambdas["tv"] = jnp.asarray(np.resize(SWEPT, batch), jnp.float32)
     keys = jax.vmap(jax.random.key)(picture + len(pictures) * restart)
-    return method, inversion.Problem(targets[picture], keys, lambdas), image
+    return method, descent.Problem(targets[picture], keys, lambdas), image
 
 
 def ours(
     method: recipes.Method,
     phi: Representation,
-    problems: inversion.Problem,
+    problems: descent.Problem,
     steps: int,
 ) -> Side:
     """Steps of a batch as a real run takes them; each call goes on from where the one before stood."""

@@ -76,7 +76,7 @@ class Checkpoint:
         """The newest checkpoint, or None where there is none.
 
         Args:
-            structure: of the states, `inversion.state_structure`.
+            structure: of the states, `descent.state_structure`.
 
         Raises:
             Exception: it is damaged; whatever Orbax and the storage libraries raise.

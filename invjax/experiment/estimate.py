@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from invjax import devices, inversion, memory
+from invjax import descent, devices, memory
 from invjax.recipes import Method
 from invjax.types import Representation
 
@@ -36,7 +36,7 @@ class Rates:
 def seconds(
     method: Method,
     phi: Representation,
-    problems: inversion.Problem,
+    problems: descent.Problem,
     steps: int,
     reconstructions: int,
     batch: int,

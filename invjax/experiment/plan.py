@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import images, inversion, masks, memory, metrics, named, optimizers, recipes, representations
+from invjax import descent, images, inversion, masks, memory, metrics, named, optimizers, recipes, representations
 from invjax.errors import UserError
 from invjax.experiment.config import check, options_of
 from invjax.experiment.sources import (
@@ -172,14 +172,14 @@ class Job:
         count = min(pictures, MEASURED)
         return [number * pictures // count for number in range(count)]
 
-    def problems(self, rows: Sequence[Reconstruction], targets: Targets) -> inversion.Problem:
+    def problems(self, rows: Sequence[Reconstruction], targets: Targets) -> descent.Problem:
         """The batch that finds `rows`."""
         names = [name for name, _ in self.method.objective.regularizers]
         weights = {name: jnp.asarray([row.weights[name] for row in rows], jnp.float32) for name in names}
         keys = [noise_key(row.seed, row.image, row.restart) for row in rows]
         found = [targets.of(row.picture) for row in rows]
         features = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *found)
-        return inversion.Problem(features, jnp.stack(keys), weights, self._starts(rows))
+        return descent.Problem(features, jnp.stack(keys), weights, self._starts(rows))
 
     def _starts(self, rows: Sequence[Reconstruction]) -> jax.Array | None:
         """The pictures that `rows` start from, if any."""

@@ -14,7 +14,7 @@ from types import FrameType
 
 from ml_collections import ConfigDict
 
-from invjax import images, inversion, memory
+from invjax import descent, images, inversion, memory
 from invjax.errors import Incomplete, UserError, first_line
 from invjax.experiment import config as configs
 from invjax.experiment import origins
@@ -219,7 +219,7 @@ class _Runner:
     def _saved(self, batch: Batch, checkpoint: Checkpoint) -> Saved | None:
         """The checkpoint of a batch, or None where there is none that can be read."""
         try:
-            return checkpoint.load(inversion.state_structure(batch.job.method))
+            return checkpoint.load(descent.state_structure(batch.job.method))
         except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
             self._display.say(f"the checkpoint is damaged, a batch starts again ({_summary(error)})")
             checkpoint.clear()

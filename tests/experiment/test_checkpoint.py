@@ -8,7 +8,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from invjax import inversion, recipes, representations
+from invjax import descent, inversion, recipes, representations
 from invjax.experiment.checkpoint import Checkpoint, Saved
 
 SHAPE = (24, 24, 1)
@@ -35,7 +35,7 @@ def test_a_resumed_batch_ends_in_the_same_bits(tmp_path, batch):
         if progress.step == 4:
             checkpoint.save(Saved(progress, 1.5, FRAMES))
     expected = inversion.finish(method, phi, problems, progress)
-    structure = inversion.state_structure(method)
+    structure = descent.state_structure(method)
     saved = checkpoint.load(structure)
     assert (saved.progress.step, saved.seconds) == (4, 1.5)
     np.testing.assert_array_equal(saved.frames, FRAMES)
@@ -48,7 +48,7 @@ def test_only_the_newest_is_kept_and_clear_removes_it(tmp_path, batch):
     checkpoint = Checkpoint(tmp_path / "c")
     for progress in inversion.solve(method, phi, problems, 6, every=2):
         checkpoint.save(Saved(progress, 0.0))
-    structure = inversion.state_structure(method)
+    structure = descent.state_structure(method)
     assert checkpoint.load(structure).progress.step == 6
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["6"]
     checkpoint.clear()
@@ -61,7 +61,7 @@ def test_half_a_checkpoint_is_none(tmp_path, batch):
     progress = next(inversion.solve(method, phi, problems, 6))
     checkpoint.save(Saved(progress, 0.0))
     (tmp_path / "c" / "0").rename(tmp_path / "c" / "0.orbax-checkpoint-tmp")
-    structure = inversion.state_structure(method)
+    structure = descent.state_structure(method)
     assert checkpoint.load(structure) is None
 
 

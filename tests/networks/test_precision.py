@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from invjax import UserError, devices, inversion, networks, recipes
+from invjax import UserError, descent, devices, networks, recipes
 from invjax.networks import ops
 from invjax.representations import get
 from invjax.representations.network import build
@@ -109,9 +109,9 @@ def products_of_a_step(precision):
     """The program of a whole step, and (precision, type) of each product in it."""
     phi = phi_of(precision).prepared()
     method, weights, _ = recipes.prepare(phi, IMAGES[0].shape, "paper")
-    problem = inversion.Problem(jnp.ones(phi.feature_shape(IMAGES[0].shape)), jax.random.key(0), weights)
-    state = inversion.start(method, problem)
-    text = jax.jit(inversion.step, static_argnums=0).lower(method, phi, problem, state).as_text()
+    problem = descent.Problem(jnp.ones(phi.feature_shape(IMAGES[0].shape)), jax.random.key(0), weights)
+    state = descent.start(method, problem)
+    text = jax.jit(descent.step, static_argnums=0).lower(method, phi, problem, state).as_text()
     found = []
     for line in re.findall(r"stablehlo\.(?:convolution|dot_general)(.*)", text):
         [chosen] = set(re.findall("HIGHEST|HIGH|DEFAULT", line))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import UserError, devices, inversion, invert, masks, memory, networks, recipes
+from invjax import UserError, descent, devices, inversion, invert, masks, memory, networks, recipes
 from invjax.representations import concat, flatten, get
 from invjax.representations.network import Factory, build, describe, parse_layers, suitable_lambda_tv
 from invjax.types import Origin
@@ -221,9 +221,9 @@ def test_kernels_are_prepared_once_in_a_chunk_of_steps():
     """Each is turned for its gradient before the loop and not in it, as the program is written."""
     phi = squeezenet("fire2/concat")
     method, weights, _ = recipes.prepare(phi, IMAGE.shape, "paper")
-    problem = inversion.Problem(np.ones(phi.feature_shape(IMAGE.shape), np.float32), jax.random.key(0), weights)
-    state = inversion.start(method, problem)
-    program = jax.make_jaxpr(functools.partial(inversion.steps_of, method))(3, phi, problem, state)
+    problem = descent.Problem(np.ones(phi.feature_shape(IMAGE.shape), np.float32), jax.random.key(0), weights)
+    state = descent.start(method, problem)
+    program = jax.make_jaxpr(functools.partial(descent.steps_of, method))(3, phi, problem, state)
     [loop] = [eqn for eqn in program.eqns if eqn.primitive.name == "while"]
     assert "rev[" in str(program) and "rev[" not in str(loop.params["body_jaxpr"])
 
@@ -281,9 +281,9 @@ def test_weights_are_no_constants_of_a_step(deep):
     target = {name: np.ones(shape, np.float32) for name, shape in deep.feature_shape(IMAGE.shape).items()}
     problems = inversion.batch_of(target, [jax.random.key(0)], lambdas)
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
-    state = jax.eval_shape(lambda problem: inversion.start(method, problem), problem)
-    settings, numbers = inversion.stretch(method, 3)
-    program = devices.program(inversion.steps_of, settings, 1)
+    state = jax.eval_shape(lambda problem: descent.start(method, problem), problem)
+    settings, numbers = descent.stretch(method, 3)
+    program = devices.program(descent.steps_of, settings, 1)
     text = program.lower(*devices.shapes(len(numbers), deep, 1, (problem,), (state,))).as_text()
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(deep.params["params"]))
     assert len(text) < 0.5 * weights  # a constant is printed with two digits a byte
