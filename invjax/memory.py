@@ -10,8 +10,7 @@ from typing import Any
 
 import jax
 
-from invjax import devices
-from invjax.descent import Problem, State, start, step, steps_of, stretch
+from invjax import descent, devices
 from invjax.recipes import Method
 from invjax.types import Representation
 
@@ -32,7 +31,7 @@ class BatchSize:
 def batch_size(
     method: Method,
     phi: Representation,
-    problems: Problem,
+    problems: descent.Problem,
     wanted: int,
     every: int,
 ) -> BatchSize:
@@ -74,16 +73,16 @@ def largest(wanted: int) -> int:
 def _need(
     method: Method,
     phi: Representation,
-    problems: Problem,
+    problems: descent.Problem,
     size: int,
     every: int,
 ) -> float:
     """Bytes that a chunk of steps of a batch needs on each device; infinite where it does not even compile for that."""
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
-    state = jax.eval_shape(lambda problem: start(method, problem), problem)
+    state = jax.eval_shape(lambda problem: descent.start(method, problem), problem)
     try:
-        settings, numbers = stretch(method, every)
-        program = devices.program(steps_of, settings, size, together(phi))
+        settings, numbers = descent.stretch(method, every)
+        program = devices.program(descent.steps_of, settings, size, together(phi))
         shapes = devices.shapes(len(numbers), phi.bare, size, (problem,), (state,), together(phi))
         compiled = devices.executable(program, *shapes)
     except jax.errors.JaxRuntimeError as error:
@@ -137,7 +136,7 @@ class Costs:
     lines: int
 
 
-def costs(method: Method, phi: Representation, problems: Problem) -> Costs | None:
+def costs(method: Method, phi: Representation, problems: descent.Problem) -> Costs | None:
     """The costs of a step, found without compiling or running it; None where the device does not tell.
 
     Arguments as in `batch_size`.
@@ -152,8 +151,8 @@ def costs(method: Method, phi: Representation, problems: Problem) -> Costs | Non
 def _costs(method: Method, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]) -> Costs | None:
     """`costs` by shapes, which hash and keep no arrays alive."""
 
-    def first_step(phi: Representation, problem: Problem) -> State:
-        return step(method, phi, problem, start(method, problem))
+    def first_step(phi: Representation, problem: descent.Problem) -> descent.State:
+        return descent.step(method, phi, problem, descent.start(method, problem))
 
     phi, problem = jax.tree.unflatten(structure, shapes)
     program = jax.jit(first_step).lower(phi, problem)

@@ -150,7 +150,7 @@ def test_what_was_measured_is_what_runs(device, monkeypatch, way):
     device(1e10, way)
     method, phi, problems = arguments(30 + len(way), restarts=5)  # a program that no other test has
     traced, step = [], descent.step
-    monkeypatch.setattr(inversion, "step", lambda *rest: traced.append(0) or step(*rest))
+    monkeypatch.setattr(descent, "step", lambda *rest: traced.append(0) or step(*rest))
     memory.batch_size(method, phi, problems, wanted=5, every=5)
     before = len(traced)
     phi, problems = devices.place(phi, problems)
@@ -198,5 +198,5 @@ def test_costs_are_found_once(monkeypatch):
     phi = product(64, 300)
     method, _, problems = arguments(64, phi)
     first = memory.costs(method, phi, problems)
-    monkeypatch.setattr(inversion, "step", lambda *_: pytest.fail("traced again"))
+    monkeypatch.setattr(descent, "step", lambda *_: pytest.fail("traced again"))
     assert memory.costs(method, product(64, 300), problems) is first

@@ -122,7 +122,7 @@ def test_more_seeds_of_random_weights_are_the_same_run(config):
 
 def test_weights_restarts_and_pictures_of_one_layer_compile_once(config, tmp_path, monkeypatch):
     traced, step = [], descent.step
-    monkeypatch.setattr(inversion, "step", lambda *arguments: traced.append(0) or step(*arguments))
+    monkeypatch.setattr(descent, "step", lambda *arguments: traced.append(0) or step(*arguments))
     config.restarts, config.batch_size = 3, 3
     config.options.cell = 7  # of no other test, so that nothing is compiled yet; so is the 5 below
     run(config, tmp_path / "single")
