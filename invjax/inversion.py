@@ -149,6 +149,14 @@ def advance(method: Method, phi: Representation, problems: Problem, states: Stat
     )
 
 
+def ready(phi: Representation) -> Representation:
+    """Φ as many calls of `advance` take it: on a CPU prepared, once for all of them and all cores.
+
+    Each call would ask the system for new memory, which takes as long as a step up to CaffeNet's relu5.
+    """
+    return phi.prepared() if devices.sequential() else phi
+
+
 def stretch(method: Method, steps: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """What `steps_of` is told of a method and `steps` steps, for `devices.compute`: settings, and numbers.
 
@@ -160,7 +168,7 @@ def stretch(method: Method, steps: int) -> tuple[tuple[Any, ...], tuple[int, ...
 
 def steps_of(method: Method, steps: int | Array, phi: Representation, problem: Problem, state: State) -> State:
     """`steps` steps of one reconstruction."""
-    phi = phi.prepared()  # once, not in every step
+    phi = phi.prepared()  # once, not in every step; nothing to do where it is `ready`
     return jax.lax.fori_loop(0, steps, lambda _, state: step(method, phi, problem, state), state)
 
 
@@ -216,6 +224,7 @@ def solve(
     """
     size = devices.count(problems)
     phi, problems = devices.place(phi.bare, problems)
+    phi = ready(phi)
 
     def recorded(states: State, at: int, history: dict[str, np.ndarray]) -> Progress:
         terms = devices.trimmed(devices.compute(_terms, (method,), phi, problems, states.params), size)

@@ -88,7 +88,8 @@ def _need(
     try:
         settings, numbers = inversion.stretch(method, every)
         program = devices.program(inversion.steps_of, settings, size, together(phi))
-        shapes = devices.shapes(len(numbers), phi.bare, size, (problem,), (state,), together(phi))
+        ready = jax.eval_shape(inversion.ready, phi.bare)
+        shapes = devices.shapes(len(numbers), ready, size, (problem,), (state,), together(phi))
         compiled = devices.executable(program, *shapes)
     except jax.errors.JaxRuntimeError as error:
         if exhausted(error):
@@ -99,7 +100,7 @@ def _need(
     if not devices.sequential():
         return working + memory.argument_size_in_bytes
     # the batch, the parts that it is cut into, and as many of them at work as cores share it
-    return devices.nbytes(phi) + 2 * size * devices.nbytes((problem, state)) + devices.sharing(size) * working
+    return devices.nbytes(ready) + 2 * size * devices.nbytes((problem, state)) + devices.sharing(size) * working
 
 
 def together(phi: Representation) -> int:

@@ -34,8 +34,8 @@ class NetworkFeature:
         return features if len(features) > 1 else features[self.network.ends()[0]]
 
     def prepared(self, params: Params) -> tuple[NetworkFeature, Params]:
-        """See `Network.prepare`."""
-        return self, self.network.prepare(params["params"])
+        """See `Network.prepare`; what is prepared stays as it is."""
+        return self, params if "prepared" in params else self.network.prepare(params["params"])
 
     def operations(self) -> int:
         """Multiplications of one forward pass, at the size that the network was designed for."""
