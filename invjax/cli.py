@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import inspect
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -267,8 +266,8 @@ def _describe(name: str) -> None:
     from invjax.representations.network import suitable_lambda_tv
 
     network = networks.get(name)
-    weights = sum(math.prod(shape) for layer in network.parameter_shapes().values() for shape in layer.values())
-    print(f"{inspect.getdoc(networks.factory(name))}\n{weights:,} weights; pictures of {network.input.size} pixels\n")
+    print(inspect.getdoc(networks.factory(name)))
+    print(f"{network.weights():,} weights; pictures of {network.input.size} pixels\n")
     table = Table("layer", "feature", "sees, px", "stride", "λ_TV", box=None, header_style="", pad_edge=False)
     for layer, (field, stride) in network.until(*network.names()).reach().items():
         shape = "×".join(map(str, network.shapes()[layer]))

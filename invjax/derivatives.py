@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from invjax.types import Array, Feature, Image, Params, prepared, softened
+from invjax.types import Array, Feature, Image, Params, Work, prepared, softened, work
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,9 +75,9 @@ class Plain:
         with xlas_own():
             return self.apply(params, image)
 
-    def operations(self) -> int:
-        """Those of what is inside, where it knows them."""
-        return self.apply.operations() if hasattr(self.apply, "operations") else 0
+    def work(self) -> Work:
+        """That of what is inside."""
+        return work(self.apply)
 
     def softened(self, params: Params, sharpness: Array | float) -> tuple[Plain, Params] | None:
         """What is inside, softened; None where it is not hard."""

@@ -132,6 +132,14 @@ def state_structure(method: Method) -> Any:
     return jax.tree.structure(jax.eval_shape(lambda: start(method, problem)))
 
 
+def ready(phi: Representation) -> Representation:
+    """Φ as many stretches of steps take it: on a CPU prepared, once for all of them and all cores.
+
+    Each stretch would ask the system for new memory, which takes as long as a step up to CaffeNet's relu5.
+    """
+    return phi.prepared() if devices.sequential() else phi
+
+
 def stretch(method: Method, steps: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """What `steps_of` is told of a method and `steps` steps, for `devices.compute`: settings, and numbers.
 
@@ -143,5 +151,5 @@ def stretch(method: Method, steps: int) -> tuple[tuple[Any, ...], tuple[int, ...
 
 def steps_of(method: Method, steps: int | Array, phi: Representation, problem: Problem, state: State) -> State:
     """`steps` steps of one reconstruction."""
-    phi = phi.prepared()  # once, not in every step
+    phi = phi.prepared()  # once, not in every step; nothing to do where it is `ready`
     return jax.lax.fori_loop(0, steps, lambda _, state: step(method, phi, problem, state), state)

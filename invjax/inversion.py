@@ -18,7 +18,7 @@ import numpy as np
 
 from invjax import devices, losses, memory
 from invjax.augmentations import Augment
-from invjax.descent import MAX_FAILURES, Problem, State, choose, start, steps_of, stretch
+from invjax.descent import MAX_FAILURES, Problem, State, choose, ready, start, steps_of, stretch
 from invjax.errors import UserError
 from invjax.optimizers import Optimizer
 from invjax.parameterizations import Parameterization
@@ -87,6 +87,7 @@ def solve(
     """
     size = devices.count(problems)
     phi, problems = devices.place(phi.bare, problems)
+    phi = ready(phi)
 
     def recorded(states: State, at: int, history: dict[str, np.ndarray]) -> Progress:
         terms = devices.trimmed(devices.compute(_terms, (method,), phi, problems, states.params), size)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from invjax.errors import UserError
-from invjax.types import Array, Feature, Image, Params, Representation, prepared, softened
+from invjax.types import Array, Feature, Image, Params, Representation, Work, prepared, softened, work
 
 
 def centre(shape: tuple[int, int, int], height: int, width: int) -> np.ndarray:
@@ -144,9 +144,9 @@ class Masked:
         inner, mask = params
         return jax.tree.map(jnp.multiply, self.apply(inner, image), mask)
 
-    def operations(self) -> int:
-        """Those of what is inside, where it knows them."""
-        return self.apply.operations() if hasattr(self.apply, "operations") else 0
+    def work(self) -> Work:
+        """That of what is inside."""
+        return work(self.apply)
 
     def softened(self, params: Params, sharpness: Array | float) -> tuple[Masked, Params] | None:
         """The mask of what is inside, softened; None where nothing inside is hard."""

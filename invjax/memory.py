@@ -12,7 +12,7 @@ import jax
 
 from invjax import descent, devices
 from invjax.recipes import Method
-from invjax.types import Representation
+from invjax.types import Representation, work
 
 SHARE, CPU_SHARE = 0.8, 0.5  # of the memory that a batch may take
 TOGETHER = 8
@@ -83,7 +83,8 @@ def _need(
     try:
         settings, numbers = descent.stretch(method, every)
         program = devices.program(descent.steps_of, settings, size, together(phi))
-        shapes = devices.shapes(len(numbers), phi.bare, size, (problem,), (state,), together(phi))
+        ready = jax.eval_shape(descent.ready, phi.bare)
+        shapes = devices.shapes(len(numbers), ready, size, (problem,), (state,), together(phi))
         compiled = devices.executable(program, *shapes)
     except jax.errors.JaxRuntimeError as error:
         if exhausted(error):
@@ -94,20 +95,14 @@ def _need(
     if not devices.sequential():
         return working + memory.argument_size_in_bytes
     # the batch, the parts that it is cut into, and as many of them at work as cores share it
-    return devices.nbytes(phi) + 2 * size * devices.nbytes((problem, state)) + devices.sharing(size) * working
+    return devices.nbytes(ready) + 2 * size * devices.nbytes((problem, state)) + devices.sharing(size) * working
 
 
 def together(phi: Representation) -> int:
     """Reconstructions that share a program on a core: more than one where there is so little to compute with each
     weight, as in fully connected layers, that reading the weights is what takes long."""
-    weights = sum(leaf.size for leaf in jax.tree.leaves(phi.params))
-    return TOGETHER if 0 < operations(phi) < FEW_OPERATIONS * weights else 1
-
-
-def operations(phi: Representation) -> int:
-    """Multiplications of Φ of a picture of the size it was designed for, as far as `apply.operations()` tells; or 0."""
-    counted = getattr(phi.apply, "operations", None)
-    return counted() if counted else 0
+    needed = work(phi.apply)
+    return TOGETHER if 0 < needed.operations < FEW_OPERATIONS * needed.weights else 1
 
 
 def exhausted(error: Exception) -> bool:

@@ -120,6 +120,19 @@ def prepared(
     return prepare(params) if prepare else (apply, params)
 
 
+class Work(NamedTuple):
+    """What Φ of a picture of the size it was designed for costs: multiplications, and numbers of weights; or zeros."""
+
+    operations: int = 0
+    weights: int = 0
+
+
+def work(apply: Callable[[Params, Image], Feature]) -> Work:
+    """What `apply.work()` returns, where there is such a method."""
+    tell = getattr(apply, "work", None)
+    return tell() if tell else Work()
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Representation:

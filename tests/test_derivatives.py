@@ -236,7 +236,7 @@ def test_what_is_inside_is_softened_and_prepared():
     assert isinstance(soft.apply, Plain) and soft.apply.apply == get("hog").softened(2.0).apply
     assert get("hogb").plain.softened(2.0) is None
     phi = network("pool")
-    assert phi.plain.apply.operations() == phi.apply.operations() > 0 == get("hog").plain.apply.operations()
+    assert phi.plain.apply.work() == phi.apply.work() > (0, 0) == get("hog").plain.apply.work()
     assert devices.nbytes(phi.plain.prepared()) == devices.nbytes(phi.prepared()) > devices.nbytes(phi)
 
 

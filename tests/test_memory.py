@@ -153,7 +153,7 @@ def test_what_was_measured_is_what_runs(device, monkeypatch, way):
     monkeypatch.setattr(descent, "step", lambda *rest: traced.append(0) or step(*rest))
     memory.batch_size(method, phi, problems, wanted=5, every=5)
     before = len(traced)
-    phi, problems = devices.place(phi, problems)
+    phi, problems = devices.place(phi.bare, problems)
     states = inversion.batched_start(method, phi, problems)
     inversion.advance(method, phi, problems, states, 5)
     assert len(traced) == before > 0

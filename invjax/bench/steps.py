@@ -55,6 +55,7 @@ def ours(
 ) -> Side:
     """Steps of a batch as a real run takes them; each call goes on from where the one before stood."""
     phi, problems = devices.place(phi, problems)
+    phi = descent.ready(phi)
     states = inversion.batched_start(method, phi, problems)
 
     def run() -> None:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import descent, images, inversion, masks, memory, metrics, named, optimizers, recipes, representations
+from invjax import descent, images, inversion, masks, metrics, named, optimizers, recipes, representations
 from invjax.errors import UserError
 from invjax.experiment.config import check, options_of
 from invjax.experiment.sources import (
@@ -33,7 +33,7 @@ from invjax.experiment.sources import (
     picture_shapes,
 )
 from invjax.representations.receptive import placed
-from invjax.types import Feature, Image, Representation
+from invjax.types import Feature, Image, Representation, work
 
 if TYPE_CHECKING:
     from invjax.hoggles import Dictionary
@@ -203,7 +203,7 @@ class Job:
     @property
     def work(self) -> float:
         """Of one reconstruction, in milliseconds of two CPU cores, as far as one can tell by the layer."""
-        return max(self.steps, 1) * (2.0 + memory.operations(self.phi) / 80e6)  # measured in docs/performance.md
+        return max(self.steps, 1) * (2.0 + work(self.phi.apply).operations / 80e6)  # measured in docs/performance.md
 
 
 def noise_key(seed: int, image: str, restart: int) -> jax.Array:

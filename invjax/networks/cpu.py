@@ -60,6 +60,7 @@ class Prepared(NamedTuple):
     turned: Kernel
 
 
+@jax.jit  # outside of any other, one program is compiled for all kernels of a shape
 def prepare(kernel: Array) -> Prepared:
     """What `correlate` computes with, of a kernel [h, w, i, o]."""
     return Prepared(_kernel(kernel), _kernel(jnp.flip(kernel, (0, 1)), swapped=True))
@@ -182,10 +183,12 @@ def _tiles_pay(shape: tuple[int, ...]) -> bool:
 def _transform(kernel: Array) -> Array:
     """G k Gᵀ: [3, 3, I, O] → [16, I, O]."""
 
-    def along(k: Sequence[Array] | Array) -> list[Array]:
-        return [k[0], (k[0] + k[1] + k[2]) / 2, (k[0] - k[1] + k[2]) / 2, k[2]]
+    def along(axis: int, kernel: Array) -> Array:
+        first, second, third = jnp.split(kernel, 3, axis)
+        both = [(first + second + third) / 2, (first - second + third) / 2]
+        return jnp.concatenate([first, *both, third], axis)
 
-    return jnp.stack([part for row in along(kernel) for part in along(row)])
+    return along(1, along(0, kernel)).reshape(16, *kernel.shape[2:])
 
 
 def _by_tiles(x: Array, transformed: Array, pad: int, precision: lax.Precision) -> Array:

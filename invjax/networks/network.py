@@ -191,6 +191,10 @@ class Network(nn.Module):
             sides[layer.name] = (before + 2 * step.pad - step.window) // step.stride + 1
         return True
 
+    def weights(self) -> int:
+        """Numbers in the weights of the needed layers."""
+        return sum(math.prod(shape) for layer in self.parameter_shapes().values() for shape in layer.values())
+
     def operations(self) -> int:
         """Multiplications of one forward pass at the size it was designed for, convolutions and dense layers."""
         shapes, weights = self.shapes(), self.parameter_shapes()

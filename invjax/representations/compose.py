@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from invjax.errors import UserError
 from invjax.masks import apply as mask
-from invjax.types import Array, Feature, Image, InputSpec, Params, Representation, prepared, softened
+from invjax.types import Array, Feature, Image, InputSpec, Params, Representation, Work, prepared, softened, work
 
 __all__ = ["concat", "flatten", "mask"]
 
@@ -27,6 +27,10 @@ class Flattened:
     def __call__(self, params: Params, image: Image) -> Feature:
         """Returns float32 [values]."""
         return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(self.apply(params, image))])
+
+    def work(self) -> Work:
+        """That of what is inside."""
+        return work(self.apply)
 
     def softened(self, params: Params, sharpness: Array | float) -> tuple[Flattened, Params] | None:
         """What is inside, softened; None where nothing inside is hard."""
@@ -62,9 +66,9 @@ class Concatenated:
         """`params` are those of the members; returns their features, both dicts by name."""
         return {name: apply(params[name], image) for name, apply in self.members}
 
-    def operations(self) -> int:
-        """Those of the members that know them."""
-        return sum(apply.operations() for _, apply in self.members if hasattr(apply, "operations"))
+    def work(self) -> Work:
+        """That of all members."""
+        return Work(*map(sum, zip(*(work(apply) for _, apply in self.members), strict=True)))
 
     def softened(self, params: Params, sharpness: Array | float) -> tuple[Concatenated, Params] | None:
         """The members that are hard, softened, and the others as they are; None where none is hard."""

@@ -12,7 +12,7 @@ import jax
 
 from invjax import networks
 from invjax.errors import UserError
-from invjax.types import Array, Feature, Image, Layer, Origin, Params, Representation
+from invjax.types import Array, Feature, Image, Layer, Origin, Params, Representation, Work
 
 Layers: TypeAlias = str | Sequence[str] | Mapping[str, float]
 
@@ -34,12 +34,12 @@ class NetworkFeature:
         return features if len(features) > 1 else features[self.network.ends()[0]]
 
     def prepared(self, params: Params) -> tuple[NetworkFeature, Params]:
-        """See `Network.prepare`."""
-        return self, self.network.prepare(params["params"])
+        """See `Network.prepare`; what is prepared stays as it is."""
+        return self, params if "prepared" in params else self.network.prepare(params["params"])
 
-    def operations(self) -> int:
-        """Multiplications of one forward pass, at the size that the network was designed for."""
-        return self.network.operations()
+    def work(self) -> Work:
+        """Of one forward pass, at the size that the network was designed for."""
+        return Work(self.network.operations(), self.network.weights())
 
 
 @dataclasses.dataclass(frozen=True)
