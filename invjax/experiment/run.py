@@ -169,11 +169,12 @@ class _Runner:
         if len(batch.rows) == 1:
             self._fail(batch.job, batch.rows, error)
             return []
-        reason = self._reason(batch.job, batch.rows, error)
-        self._display.say(f"a batch of {len(batch.rows)} failed and is halved ({reason})")
-        size = math.ceil(len(batch.rows) / 2)
+        size, reason = math.ceil(len(batch.rows) / 2), _summary(error)
         if memory.exhausted(error):  # the job's next batches would not fit either
             self._most = min(self._most, size)
+        else:
+            reason = self._reason(batch.job, batch.rows, error)
+        self._display.say(f"a batch of {len(batch.rows)} failed and is halved ({reason})")
         self._checkpoint(batch).clear()
         return list(batch.cut(size))
 
