@@ -20,6 +20,7 @@ from invjax import devices, losses, memory
 from invjax.augmentations import Augment
 from invjax.descent import MAX_FAILURES, Problem, State, choose, ready, start, steps_of, stretch
 from invjax.errors import UserError
+from invjax.objective import Objective
 from invjax.optimizers import Optimizer
 from invjax.parameterizations import Parameterization
 from invjax.recipes import Changes, Method, Recipe, prepare
@@ -87,10 +88,10 @@ def solve(
     """
     size = devices.count(problems)
     phi, problems = devices.place(phi.bare, problems)
-    phi = ready(phi)
+    phi, evaluated = ready(phi), (method.objective, method.parameterization)
 
     def recorded(states: State, at: int, history: dict[str, np.ndarray]) -> Progress:
-        terms = devices.trimmed(devices.compute(_terms, (method,), phi, problems, states.params), size)
+        terms = devices.trimmed(devices.compute(_terms, evaluated, phi, problems, states.params), size)
         points = {name: value[:, None] for name, value in terms.items()} | {"step": np.array([at])}
         if history:
             points = {name: np.concatenate([history[name], value], axis=-1) for name, value in points.items()}
@@ -132,7 +133,8 @@ def finish(method: Method, phi: Representation, problems: Problem, progress: Pro
     """Picks the better of the last and the best picture by the true objective, and measures it."""
     size = devices.count(problems)
     phi, problems = devices.place(phi.bare, problems)
-    found = devices.compute(_better, (method,), phi, problems, progress.states)
+    evaluated = method.objective, method.parameterization  # not how the pictures were found: a program serves many
+    found = devices.compute(_better, evaluated, phi, problems, progress.states.best, progress.states.params)
     images, errors, undone, failures = devices.trimmed((*found, progress.states.failures), size)
     failures = failures + undone
     hopeless = (failures > MAX_FAILURES) | ~np.isfinite(errors)
@@ -157,17 +159,25 @@ def _picture(method: Method, _: Representation, state: State) -> Image:
     return method.parameterization.decode(state.params)
 
 
-def _terms(method: Method, phi: Representation, problem: Problem, params: Params) -> dict[str, Array]:
-    return method.objective(method.parameterization.decode(params), phi, problem.target, problem.weights)[1]
+def _terms(
+    objective: Objective, parameterization: Parameterization, phi: Representation, problem: Problem, params: Params
+) -> dict[str, Array]:
+    return objective(parameterization.decode(params), phi, problem.target, problem.weights)[1]
 
 
-def _better(method: Method, phi: Representation, problem: Problem, state: State) -> tuple[Array, Array, Array]:
-    best, last = _terms(method, phi, problem, state.best), _terms(method, phi, problem, state.params)
-    take_last = jnp.isfinite(last["total"]) & ~(last["total"] >= best["total"])
-    u = method.parameterization.decode(choose(take_last, state.params, state.best))
-    image = method.objective.picture(u)
+def _better(
+    objective: Objective,
+    parameterization: Parameterization,
+    phi: Representation,
+    problem: Problem,
+    best: Params,
+    last: Params,
+) -> tuple[Array, Array, Array]:
+    values = [_terms(objective, parameterization, phi, problem, params)["total"] for params in (best, last)]
+    take_last = jnp.isfinite(values[1]) & ~(values[1] >= values[0])
+    image = objective.picture(parameterization.decode(choose(take_last, last, best)))
     error = losses.euclidean(phi.apply(phi.params, image), problem.target)
-    return image, error, ~jnp.isfinite(last["total"])
+    return image, error, ~jnp.isfinite(values[1])
 
 
 def split(problems: Problem, batch_size: int) -> Iterator[Problem]:
