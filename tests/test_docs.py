@@ -1,6 +1,10 @@
 """The code that README.md, CONTRIBUTING.md and docs/ print does what they say."""
 
+import ast
+import itertools
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -8,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invjax import recipes, regularizers, representations
+from invjax import cli, read_results, recipes, regularizers, representations
 from invjax.experiment import config as configs
+from invjax.experiment import run as runs
 
 from .conftest import blobs
 
@@ -18,6 +23,12 @@ ROOT = Path(__file__).parent.parent
 
 def blocks(name):
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def shell(name):
+    """The arguments of the commands that a page prints."""
+    text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", "")
+    return [shlex.split(line, comments=True) for line in re.findall(r"^    invjax (.*)", text, flags=re.MULTILINE)]
 
 
 @pytest.fixture
@@ -62,19 +73,58 @@ def test_the_snippet_of_the_readme(tmp_path, monkeypatch):
     assert set(names["out"].history) == {"step", "data", "tv", "dark", "total"}
 
 
-def test_the_networks_of_the_documentation(tmp_path, monkeypatch):
+@pytest.fixture
+def yours(tmp_path, monkeypatch):
+    """A folder with what docs/your_own.md calls mine.py, pictures, and short descents; the page's other blocks."""
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(blobs(80)).save("cat.jpg")
-    vit, nnx, function, parts = blocks("docs/custom_networks.md")
-    names = {}
-    exec(vit.replace("192", "32").replace("restarts=2", "steps=40"), names)
-    assert names["out"].relative_error[0] < 0.3
-    assert Image.open("cat_from_vit.png").size == (64, 64)
-    for block, shape in ((nnx, (32, 32, 16)), (function, (64, 64, 3))):
-        exec(block, names)
-        assert names["phi"].feature_shape((64, 64, 3)) == shape
-    exec(parts, names)
-    assert names["phi"].feature_shape((64, 64, 1)) == {"hog": (8, 8, 27), "dsift": (3, 3, 128)}
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.setattr(representations, "_FACTORIES", dict(representations._FACTORIES))
+    monkeypatch.setattr(recipes, "FAST", recipes.Recipe("fast", 3, "sobolev_adam", 8.0, "cosine"))
+    Path("photos").mkdir()
+    for name, seed in (("cat.jpg", 0), ("photos/dog.jpg", 1)):
+        Image.fromarray(blobs(80, seed)).convert("RGB").save(name)
+    every = blocks("docs/your_own.md")
+    *others, config = [block for block in every if not block.startswith("# mine.py")]
+    mine = "".join(block for block in every if block.startswith("# mine.py"))
+    Path("mine.py").write_text(mine.replace("192", "16").replace("range(4)", "range(2)"), encoding="utf-8")
+    Path("my_config.py").write_text(config.replace(', "block_2"', ","), encoding="utf-8")
+    return others
+
+
+def test_what_is_yours_in_python(yours):
+    names, shapes, found = {}, [], []
+    for block in yours:
+        smaller = (
+            block.replace("depth=3", "depth=1, features=4")
+            .replace('invjax.representations.get("hog")\nx0', "mine.tints()\nx0")
+            .replace("size=227", "size=64")
+        )
+        for statement in ast.parse(smaller).body:  # each of several examples
+            exec(compile(ast.Module([statement], []), "your_own.md", "exec"), names)
+            found += [names["out"]] if "out" in names and not any(names["out"] is out for out in found) else []
+        shapes.append(names["phi"].feature_shape((64, 64, names["phi"].input.channels)))
+    assert shapes[:4] == [(64, 64, 4), (32, 32, 16), {"hog": (8, 8, 27), "dsift": (3, 3, 128)}, (64, 64, 4)]
+    assert len(found) == 14 and all(np.isfinite(out.relative_error).all() for out in found)
+    for one, other in itertools.combinations(found[1:], 2):  # each changes something
+        assert np.abs(one.images - other.images).max() > 0.01
+    assert Image.open("cat_from_tints.png").size == (64, 64)
+
+
+def test_what_is_yours_on_the_command_line(yours, capsys, monkeypatch):
+    quicker = {"hog": "mine.py:tints", "block_0,block_2": "patches,block_0"}
+    for command in shell("docs/your_own.md"):
+        with monkeypatch.context() as patch:
+            if "hog" in command:  # figures and page take longer than all else
+                patch.setattr(runs, "publish", lambda workdir: workdir)
+            assert cli.main([quicker.get(word, word) for word in command]) == 0, command
+    assert cli.main(["study", "out/tints"]) == 0  # which neither HOG nor DSIFT can look at
+    assert "Random sums of the colours" in capsys.readouterr().out
+    frame = read_results("out")
+    assert (frame.status == "ok").all() and set(frame.run) == {path.name for path in Path("out").iterdir()}
+    every = frame[frame.run == "all"]
+    assert set(every.variant) == {"augment=default", "augment=mine.py:flicker"} and set(every.image) == {"cat", "dog"}
+    assert set(frame[frame.run == "vit"].layer) == {"patches", "block_0"} and Path("out/vit/distances.csv").is_file()
 
 
 def test_features_from_elsewhere(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from invjax import descent, devices, inversion, recipes, representations
+from invjax import descent, devices, inversion, memory, recipes, representations
 
 from .conftest import as_accelerators, blobs
 
@@ -40,8 +40,8 @@ def lowered(method, phi, problems):
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
     state = jax.eval_shape(lambda problem: descent.start(method, problem), one)
     settings, numbers = descent.stretch(method, STEPS)
-    program = devices.program(descent.steps_of, settings, BATCH, phi.together)
-    arguments = devices.shapes(len(numbers), phi, BATCH, (one,), (state,), phi.together)
+    program = devices.program(descent.steps_of, settings, BATCH, memory.together(phi))
+    arguments = devices.shapes(len(numbers), phi, BATCH, (one,), (state,), memory.together(phi))
     return program.lower(*arguments).as_text(), len(jax.tree.leaves(state))
 
 

@@ -90,7 +90,7 @@ def _masked(phi: Representation, mask: str, shape: Shape) -> Representation:
 
 def _shallow(shape: Shape) -> list[View]:
     views = [View(representations.get(name), (name,)) for name in SHALLOW]
-    return [view for view in views if view.phi.input.minimum <= min(shape[:2])]
+    return [view for view in views if _sees(view.phi, shape)]
 
 
 def _of_network(
