@@ -95,7 +95,7 @@ def _parser(version: str) -> argparse.ArgumentParser:
     invert.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), help="of a network's products (tf32)")
     invert.add_argument("--restarts", type=int, help="reconstructions per picture (1)")
     invert.add_argument("--steps", type=int, help="gradient steps (the recipe's)")
-    invert.add_argument("--recipe", choices=("fast", "paper"), help="fast (default) or the paper's")
+    invert.add_argument("--recipe", metavar="R", help="fast (default), paper, or yours, my_file.py:name")
     invert.add_argument("--lambda-tv", type=float, metavar="X", help="weight of total variation (the paper's)")
     invert.add_argument("--size", type=int, help="side in pixels, 0: as it is (227 or the network's)")
     invert.add_argument("--seed", type=int, help="of the noise (0)")
@@ -350,11 +350,12 @@ def _train_hoggles(options: argparse.Namespace) -> None:
 def _invert_hoggles(options: argparse.Namespace) -> None:
     from invjax import hoggles
     from invjax.experiment import config as configs
+    from invjax.experiment.effects import HOGGLES
     from invjax.experiment.run import run
 
     dictionary = hoggles.load(options.dictionary)
     config = configs.default()
-    config.recipe, config.hoggles = "hoggles", options.dictionary
+    config.recipe, config.hoggles = HOGGLES, options.dictionary
     config.images, config.representations = tuple(options.photos), (dictionary.name,)
     config.options.update(dictionary.options)
     config.stretch = options.stretch

@@ -154,6 +154,12 @@ def file_of(text: str) -> Path | None:
     return Path(file).resolve() if file else None
 
 
+def absolute(text: str) -> str:
+    """The same name, which holds in whatever folder: of a file of the user's, its whole path."""
+    place, _, attribute = text.rpartition(":")
+    return f"{Path(place).resolve()}:{attribute}" if place.endswith(".py") else text
+
+
 def make(
     kind: str,
     text: str,

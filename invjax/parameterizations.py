@@ -184,12 +184,24 @@ def magnitude_of_files(pictures: str | Sequence[str], image_shape: Sequence[int]
     Raises:
         UserError: no pictures, or one that cannot be read.
     """
+    files = _found(pictures)
+    versions = tuple((path, path.stat().st_mtime_ns if path.is_file() else 0) for path in files)
+    return _magnitude_of_files(versions, _checked(image_shape))
+
+
+def _found(pictures: str | Sequence[str]) -> list[Path]:
     patterns = [pictures] if isinstance(pictures, str) else pictures
     if not (isinstance(patterns, Sequence) and patterns and all(isinstance(pattern, str) for pattern in patterns)):
         raise UserError(f"pictures must be files, folders or patterns, got {one_line(repr(pictures))}")
-    files = dict.fromkeys(path for pattern in patterns for path in images.expand(pattern))
-    versions = tuple((path, path.stat().st_mtime_ns if path.is_file() else 0) for path in files)
-    return _magnitude_of_files(versions, _checked(image_shape))
+    return list(dict.fromkeys(path for pattern in patterns for path in images.expand(pattern)))
+
+
+def files_of(text: str) -> list[Path]:
+    """The pictures that the options of a name point at, as in "phase(pictures='photos')": what it depends on."""
+    asked = named.parse(text)
+    if named.is_path(asked.name) or "pictures" not in asked.kwargs:
+        return []
+    return _found(asked.kwargs["pictures"])
 
 
 @functools.lru_cache(maxsize=16)

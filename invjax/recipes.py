@@ -54,22 +54,39 @@ CUSTOM = Recipe("custom", 200, "adam", 8.0, "cosine")
 FAST = Recipe("fast", 200, "sobolev_adam", 10.0, "budget", sharpness=(1.0, 8.0, 1.0))
 
 
+# A new recipe is a constant, or a function of Φ, and its name here.
+RECIPES: dict[str, Recipe | Callable[[Representation], Recipe]] = {
+    "fast": FAST,
+    "paper": lambda phi: PAPER_CNN if phi.family == "network" else PAPER,
+    "custom": CUSTOM,
+}
+
+
 def names() -> list[str]:
     """Names that `get` knows."""
-    return ["fast", "paper"]
+    return list(RECIPES)
 
 
 def get(name: str, phi: Representation) -> Recipe:
     """The recipe of that name for a representation; the paper's differs between CNNs and HOG or DSIFT.
 
+    Args:
+        name: one of RECIPES; or "my_file.py:name", a Recipe or a function of Φ that returns one.
+        phi: the representation.
+
     Raises:
-        UserError: unknown name.
+        UserError: unknown name, or no recipe.
     """
-    if name not in names():
-        raise UserError(f"unknown recipe '{name}'. Valid: {', '.join(names())}")
-    if name == "fast":
-        return FAST
-    return PAPER_CNN if phi.family == "network" else PAPER
+    if named.is_path(name):
+        found = named.load(name)
+    elif name in RECIPES:
+        found = RECIPES[name]
+    else:
+        raise UserError(f"unknown recipe '{name}'. Valid: {', '.join(names())}, or my_file.py:name")
+    recipe = found if isinstance(found, Recipe) else named.call(name, found, (phi,), {})
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"{name} must be a Recipe, or return one, got {type(recipe).__name__}")
+    return recipe
 
 
 # λ and R(u) by name, a text of `regularizers.get` or a function; None for a term that is taken away
@@ -262,7 +279,7 @@ def _optimizer(
     if (chosen is None or name in optimizers.OF_PIXELS) and parameterization != parameterizations.pixels(image_shape):
         raise UserError(
             f"{name or f'the recipe {recipe.name}'} is for pixels: give an optimizer for other params, such as "
-            "adam(learning_rate=0.003)"
+            "adam(learning_rate=0.0005)"
         )
     if chosen is None:
         return optimizers.scheduled(recipe.optimizer, recipe.rate, recipe.schedule, steps, image_shape)

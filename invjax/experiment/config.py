@@ -15,14 +15,13 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
-from invjax import augmentations, features, losses, masks, networks, optimizers, recipes, representations
+from invjax import augmentations, features, losses, masks, named, networks, optimizers, recipes, representations
 from invjax.errors import UserError, check_options, suggestion
 from invjax.experiment import effects
-from invjax.experiment.effects import FIELDS, is_set, value_of
+from invjax.experiment.effects import FIELDS, HOGGLES, is_set, value_of
 from invjax.experiment.sweep import expand
 from invjax.representations.network import describe, parse_layers
 
-RECIPES = (*recipes.names(), "custom", "hoggles")
 AXES = ("image", "representation", "layer", "variant", "lambda_tv", "restart", "label")  # of a figure
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -145,8 +144,10 @@ def _check(config: ConfigDict) -> None:
     for name in config.representations:
         _check_representation(config, name)
     _need(0 <= config.weights_seed < 2**32, config, "weights_seed", "a whole number from 0 to 2³²−1")
-    _need(config.recipe in RECIPES, config, "recipe", f"one of {', '.join(RECIPES)}")
-    _need(config.recipe != "hoggles" or config.hoggles, config, "hoggles", "a file of `invjax hoggles train`")
+    valid = (*recipes.names(), HOGGLES)
+    known = config.recipe in valid or named.is_path(config.recipe)
+    _need(known, config, "recipe", f"one of {', '.join(valid)}, or my_file.py:name")
+    _need(config.recipe != HOGGLES or config.hoggles, config, "hoggles", "a file of `invjax hoggles train`")
     if config.mask:
         masks.parse(config.mask)
     terms = config.regularizers

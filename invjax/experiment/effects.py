@@ -16,6 +16,7 @@ from invjax.experiment import sweep
 from invjax.recipes import ABOUT
 from invjax.weights.store import RANDOM
 
+HOGGLES = "hoggles"  # instead of a recipe: no descent
 FIELDS = {"weights": "weights", "seed": "weights_seed", "precision": "precision"}  # of networks, by option
 OF_A_DESCENT = (  # what HOGgles has no use for
     *(
@@ -70,7 +71,7 @@ def _defaults() -> ConfigDict:
 def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
     """Fields without effect in a config without a sweep, and why."""
     yield from _of_representations(config)
-    if config.recipe == "hoggles":
+    if config.recipe == HOGGLES:
         yield from ((field, "the recipe hoggles is no descent") for field in OF_A_DESCENT)
     else:
         yield "hoggles", f"the recipe is {config.recipe}"

@@ -19,9 +19,21 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from invjax import descent, images, inversion, masks, metrics, named, optimizers, recipes, representations
+from invjax import (
+    descent,
+    images,
+    inversion,
+    masks,
+    metrics,
+    named,
+    optimizers,
+    parameterizations,
+    recipes,
+    representations,
+)
 from invjax.errors import UserError
 from invjax.experiment.config import check, options_of
+from invjax.experiment.effects import HOGGLES
 from invjax.experiment.sources import (
     OnDemand,
     Picture,
@@ -226,14 +238,18 @@ def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def _code(config: ConfigDict) -> OnDemand:
-    """The files of the user's in which the names of a config are."""
+    """The user's files that the names of a config stand for: those in which they are, and pictures in their options."""
     found = {named.parse(text).name.rpartition(":")[0]: named.file_of(text) for text in _texts(config) if text}
-    return OnDemand([Picture(f"code of {place}", path) for place, path in found.items() if path], str)
+    files = [Picture(f"code of {place}", path) for place, path in found.items() if path]
+    shown = [
+        Picture(f"{path} of parameterization", path) for path in parameterizations.files_of(config.parameterization)
+    ]
+    return OnDemand(files + shown, str)
 
 
 def _texts(config: ConfigDict) -> Iterator[str]:
     """What is made by name."""
-    yield from (*config.representations, config.loss, config.optimizer.name, config.parameterization)
+    yield from (*config.representations, config.recipe, config.loss, config.optimizer.name, config.parameterization)
     yield from named.split(config.augment)
     yield from (term[1] for term in dict(config.regularizers or {}).values() if term and isinstance(term[1], str))
 
@@ -391,7 +407,7 @@ def _job(config: ConfigDict, variant: str, phi: Representation, shape: Shape, fo
     method, weights, steps = recipes.prepare(phi, shape, _recipe(config, phi), **_settings(config))
     lambdas, restarts = config.lambda_tv or (weights.get("tv", 0.0),), config.restarts
     dictionary = None
-    if config.recipe == "hoggles":  # no descent: no steps, no weights and no noise
+    if config.recipe == HOGGLES:  # no descent: no steps, no weights and no noise
         steps, lambdas, restarts = 0, (0.0,), 1
         dictionary = _dictionary(config, phi)
     own = {name: weight for name, weight in weights.items() if name != "tv"}
@@ -454,9 +470,9 @@ def _settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def _recipe(config: ConfigDict, phi: Representation) -> recipes.Recipe:
-    if config.recipe == "hoggles":
+    if config.recipe == HOGGLES:
         return recipes.FAST  # of which only the objective is used
-    recipe, chosen = recipes.CUSTOM if config.recipe == "custom" else recipes.get(config.recipe, phi), config.optimizer
+    recipe, chosen = recipes.get(config.recipe, phi), config.optimizer
     changes: dict[str, Any] = {}
     if chosen.name and optimizers.is_scheduled(chosen.name):
         changes = {"optimizer": chosen.name, "rate": optimizers.DEFAULT_RATES[chosen.name]}

@@ -75,6 +75,9 @@ def factory(name: str) -> Callable[..., Representation]:
     """
     if name in _FACTORIES:
         return _FACTORIES[name]
+    if "(" in name:
+        bare = name.partition("(")[0]
+        raise UserError(f"'{name}': options are no part of the name: get('{bare}', …), --config.options.… in a run")
     if named.is_path(name):
         return _checked(name, named.load(name))
     raise UserError(f"unknown representation '{name}'. {suggestion(name, names())}")
@@ -170,7 +173,7 @@ def get(name: str, **options: Any) -> Representation:
         raise UserError(f"{name} must return an invjax.Representation, got {type(made).__name__}")
     # a number is an array from here on: it has a shape
     params = jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(np.asarray(leaf)), made.params)
-    origin = dataclasses.replace(made.origin, made_by=name)
+    origin = dataclasses.replace(made.origin, made_by=named.absolute(name))
     return dataclasses.replace(made, params=params, name=_called(name, made), origin=origin)
 
 

@@ -73,6 +73,13 @@ def doubled(image_shape):
     return Parameterization(noise, lambda params: 2 * params, lambda u: u / 2)
 
 
+QUICK = invjax.recipes.Recipe("quick", 7, "adam", 3.0, "constant")
+
+
+def quick_for(phi):
+    return QUICK
+
+
 def fails(layer: str = "body"):
     raise TypeError("a mistake of the user's")
 '''
@@ -272,6 +279,35 @@ def test_a_parameterisation_of_the_users_and_one_of_invjaxs(folder):
         found = inversion.finish(job.method, job.phi, problems, last).images
         expected = expected_of(folder, parameterization=name, optimizer="adam(learning_rate=0.01)")
         assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", ["QUICK", "quick_for"])
+def test_a_recipe_of_the_users(folder, name):
+    [job] = plan.make_jobs(configured(folder, recipe=f"{folder}/mine.py:{name}", steps=None))
+    assert job.steps == 7
+    found = picture_of(folder, recipe=f"{folder}/mine.py:{name}")
+    assert_close(found, expected_of(folder, recipe=of(folder, "QUICK")))
+    with pytest.raises(UserError, match="recipe|Recipe"):
+        plan.make_jobs(configured(folder, recipe=f"{folder}/mine.py:bright"))
+
+
+def test_pictures_in_options_belong_to_the_run(folder, tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(blobs(48, 5)).save(tmp_path / "photos" / "a.png")
+    config = configured(folder, parameterization=f"phase(pictures='{tmp_path}/photos')")
+    config.optimizer.name = "adam(learning_rate=0.1)"
+    run(config, tmp_path / "out")
+    Image.fromarray(blobs(48, 6)).save(tmp_path / "photos" / "a.png")
+    config.restarts = 2
+    with pytest.raises(UserError, match=r"a\.png"):
+        run(config, tmp_path / "out")
+
+
+def test_a_run_is_studied_from_another_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    run(configured(folder, representations=("mine.py:make",), restarts=2), tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["study", str(tmp_path / "out")]) == 0
 
 
 def test_a_start_is_exact_and_told_in_the_record(folder, tmp_path):
