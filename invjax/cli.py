@@ -99,7 +99,7 @@ def _parser(version: str) -> argparse.ArgumentParser:
     invert.add_argument("--lambda-tv", type=float, metavar="X", help="weight of total variation (the paper's)")
     invert.add_argument("--size", type=int, help="side in pixels, 0: as it is (227 or the network's)")
     invert.add_argument("--seed", type=int, help="of the noise (0)")
-    invert.add_argument("--stretch", action="store_true", help="also save pictures stretched to the full range")
+    invert.add_argument("--stretch", action="store_true", default=None, help="also save pictures stretched")
     invert.add_argument("--out", required=True, type=Path, metavar="DIR", help="run directory")
     invert.set_defaults(command=_invert, computes=True)
 
@@ -180,17 +180,20 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
 
 def _invert(options: argparse.Namespace) -> None:
     from invjax.experiment import config as configs
+    from invjax.experiment.effects import is_set
     from invjax.experiment.run import run
 
     config = configs.load("base", options.overrides)
-    config.images, config.features = tuple(options.photos), tuple(options.features)
-    config.representations = (options.representation,)
-    config.layers = (options.layer,) if options.layer else ()
-    for field in ("restarts", "steps", "recipe", "size", "seed", "stretch", "features_layout", "weights", "precision"):
-        if getattr(options, field) is not None:
-            config[field] = getattr(options, field)
-    if options.lambda_tv is not None:
-        config.lambda_tv = (options.lambda_tv,)
+    fields = ("restarts", "steps", "recipe", "size", "seed", "stretch", "features_layout", "weights", "precision")
+    given = {field: getattr(options, field) for field in fields}
+    given |= {"images": tuple(options.photos) or None, "features": tuple(options.features) or None}
+    given |= {"representations": (options.representation,), "layers": (options.layer,) if options.layer else None}
+    given |= {"lambda_tv": None if options.lambda_tv is None else (options.lambda_tv,)}
+    for field, value in given.items():
+        if value is not None:
+            if is_set(config, field):
+                raise UserError(f"--config.{field}: invjax invert was told that otherwise already: give it once")
+            config[field] = value
     run(config, options.out)
 
 
@@ -321,7 +324,7 @@ def _add_hoggles(parser: argparse.ArgumentParser) -> None:
     invert.add_argument("photos", nargs="+", metavar="PHOTO", help="file, folder or pattern")
     invert.add_argument("--dictionary", required=True, metavar="FILE", help="of `invjax hoggles train`")
     invert.add_argument("--size", type=int, help="side in pixels, 0: as it is (227)")
-    invert.add_argument("--stretch", action="store_true", help="also save pictures stretched to the full range")
+    invert.add_argument("--stretch", action="store_true", help="also save pictures stretched")
     invert.add_argument("--out", required=True, type=Path, metavar="DIR", help="run directory")
     invert.set_defaults(command=_invert_hoggles, computes=True)
 

@@ -71,8 +71,17 @@ def _literals(text: str, options: str) -> tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def split(text: str) -> list[str]:
-    """The texts that are joined by " + ", as in "jitter(8) + rotation(5)"; after a bracket it needs no spaces."""
-    return _PLUS.split(text.strip())
+    """The texts that are joined by " + ", as in "jitter(8) + rotation(5)"; after a bracket it needs no spaces.
+
+    What stands in brackets, a path in quotes say, is no joint.
+    """
+    parts, last = [], 0
+    for plus in _PLUS.finditer(text):
+        before = text[last : plus.start()]
+        if before.count("(") == before.count(")"):
+            parts.append(before.strip())
+            last = plus.end()
+    return [*parts, text[last:].strip()]
 
 
 def is_path(name: str) -> bool:
@@ -210,8 +219,8 @@ def call(name: str, factory: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     """
     if not callable(factory):
         raise UserError(f"{name} must be a function, got {type(factory).__name__}")
+    signature = signature_of(name, factory)
     try:
-        signature = inspect.signature(factory)
         _check(name, list(signature.parameters.values())[len(leading) :], args, kwargs)
         bound = signature.bind(*leading, *args, **kwargs)
         bound.apply_defaults()  # caches tell apart what is given by position, by name or not at all
@@ -220,6 +229,18 @@ def call(name: str, factory: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
         raise
     except Exception as error:
         raise UserError(f"{name} failed: {type(error).__name__}: {first_line(error)}") from error
+
+
+def signature_of(name: str, factory: Any) -> inspect.Signature:
+    """The signature of a factory.
+
+    Raises:
+        UserError: it is none, or has no signature.
+    """
+    try:
+        return inspect.signature(factory)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} must be a function with a signature, got {type(factory).__name__}") from None
 
 
 def _check(name: str, parameters: list[inspect.Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

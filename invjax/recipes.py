@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -221,7 +222,7 @@ def _changed(
         there[name] = None if change is None else _term(what, change, image)
     found = {name: term for name, term in there.items() if term is not None}
     for name, (weight, _) in found.items():
-        if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+        if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
             raise UserError(f"lambda_{name} must be at least 0 and finite, got {weight}")
     return found
 

@@ -115,7 +115,10 @@ def softened(
 def prepared(
     apply: Callable[[Params, Image], Feature], params: Params
 ) -> tuple[Callable[[Params, Image], Feature], Params]:
-    """What `apply.prepared(params)` returns, (apply, params); the arguments where there is no such method."""
+    """What `apply.prepared(params)` returns, (apply, params); the arguments where there is no such method.
+
+    What it returns may be prepared again, to no effect, and be softened like what it was given.
+    """
     prepare = getattr(apply, "prepared", None)
     return prepare(params) if prepare else (apply, params)
 

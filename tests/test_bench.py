@@ -250,7 +250,7 @@ def test_plot_of_rows(tmp_path):
         (["everything"], "unknown suite 'everything'. Valid: networks, shallow, sweep, devices, table"),
         (["--rows", "hog", "--quick"], "exclude each other"),
         (["--rows", "squeezenet/relu1"], "relu_conv1"),
-        (["--rows", "hog/relu1"], "'hog' is not a network"),
+        (["--rows", "hog/relu1"], "hog has no option 'layer'"),
         (["--rows", "hogg"], "hogg"),
         (["--rows", "hog", "--precision", "half"], "precision must be of float32, tf32, bfloat16, got 'half'"),
         (["--rows", "hog,squeezenet/relu1"], "relu_conv1"),  # not after the first one is measured

@@ -147,3 +147,7 @@ def test_the_file_of_a_name(write, monkeypatch, tmp_path):
     for wrong in ("no_such.py:make", "no_such_of_the_tests:make", "a b"):
         with pytest.raises(UserError):
             named.file_of(wrong)
+
+
+def test_what_stands_in_brackets_is_no_joint():
+    assert named.split("own.py:f('a + b') + jitter(8)+rotation(5)") == ["own.py:f('a + b')", "jitter(8)", "rotation(5)"]

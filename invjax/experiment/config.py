@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
 from invjax import augmentations, features, losses, masks, named, networks, optimizers, recipes, representations
-from invjax.errors import UserError, check_options, suggestion
+from invjax.errors import UserError, suggestion
 from invjax.experiment import effects
 from invjax.experiment.effects import FIELDS, HOGGLES, is_set, value_of
 from invjax.experiment.sweep import expand
@@ -148,6 +148,8 @@ def _check(config: ConfigDict) -> None:
     known = config.recipe in valid or named.is_path(config.recipe)
     _need(known, config, "recipe", f"one of {', '.join(valid)}, or my_file.py:name")
     _need(config.recipe != HOGGLES or config.hoggles, config, "hoggles", "a file of `invjax hoggles train`")
+    for field in ("options", "regularizers"):
+        _need(_is_plain(config[field]), config, field, "numbers and text; functions by name, my_file.py:name")
     if config.mask:
         masks.parse(config.mask)
     terms = config.regularizers
@@ -221,13 +223,24 @@ def options_of(config: ConfigDict, name: str) -> dict[str, Any]:
     valid = representations.options(name)
     chosen = {option: value for option, value in config.options.items() if value is not None}
     try:
-        check_options(name, chosen, [option for option in valid if option != "layer"])
+        if "layer" in chosen:
+            raise UserError(f"the layers of {name} are config.layers")
+        representations.check(name, chosen)
     except UserError as error:
         raise UserError(f"config.options: {error}") from None
     fields = {option: config[field] for option, field in FIELDS.items() if option in valid and is_set(config, field)}
     for option in chosen.keys() & fields.keys():
         raise UserError(f"config.options.{option}: is config.{FIELDS[option]}, which is set as well")
     return chosen | fields
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it can be written to config.json."""
+    try:
+        json.dumps(as_dict(value) if isinstance(value, ConfigDict) else value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

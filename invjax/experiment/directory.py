@@ -56,6 +56,8 @@ __all__ = [
 # may change: the pictures themselves are compared, the others change no result
 FREE = ("images", "features", "batch_size", "checkpoint_seconds", "movie", "study", "tensorboard", "figure")
 GROWING = ("representations", "layers", "lambda_tv", "restarts", "sweep")  # may ask for more than there is already
+OF_PARTS = ("weights of ", "code of ", "options of ", "start ")  # fingerprints of which there may be more by then
+OPTIMIZER_BEFORE = {"name": "adam", "rate": None, "schedule": "cosine"}  # the default when only "custom" looked at it
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "scikit-image")
 
 
@@ -178,11 +180,11 @@ def refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, s
         changes = changes or f"{dropped} of its reconstructions are not asked for any more"
         raise UserError(f"{path}: was made by another config: {changes}; choose another folder or the same values")
     before = _read_json(path / "pictures.json")
-    added = {name for name in before.keys() ^ pictures.keys() if name.startswith("weights of ")}  # of other layers
+    added = {name for name in before.keys() ^ pictures.keys() if name.startswith(OF_PARTS)}
     changed = [name for name in {**before, **pictures} if before.get(name) != pictures.get(name) and name not in added]
     if changed:
         raise UserError(
-            f"{path}: was made of other pictures or features: {', '.join(changed)} differ; choose another folder"
+            f"{path}: was made of other pictures, features or code: {', '.join(changed)} differ; choose another folder"
         )
 
 
@@ -192,9 +194,9 @@ def _as_now(config: dict[str, Any]) -> dict[str, Any]:
     A field that did not exist yet had what is now its default; options that were not set were None, and an optimizer
     was told where the recipe had its own.
     """
-    config = as_dict(default()) | config
-    if config["optimizer"] == {"name": "adam", "rate": None, "schedule": "cosine"}:
-        config["optimizer"] = as_dict(default())["optimizer"]
+    defaults = as_dict(default())
+    before = "parameterization" not in config and config.get("optimizer") == OPTIMIZER_BEFORE
+    config = defaults | config | ({"optimizer": defaults["optimizer"]} if before else {})
     return config | {"options": {name: value for name, value in config["options"].items() if value is not None}}
 
 

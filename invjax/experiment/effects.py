@@ -18,7 +18,8 @@ from invjax.weights.store import RANDOM
 
 HOGGLES = "hoggles"  # instead of a recipe: no descent
 FIELDS = {"weights": "weights", "seed": "weights_seed", "precision": "precision"}  # of networks, by option
-OF_A_DESCENT = (  # what HOGgles has no use for
+# what HOGgles has no use for
+OF_A_DESCENT = (
     *(
         "loss",
         "alpha",
@@ -31,7 +32,8 @@ OF_A_DESCENT = (  # what HOGgles has no use for
         "seed",
         "restarts",
     ),
-    *("optimizer.name", "optimizer.rate", "optimizer.schedule", "parameterization", "augment", "start", "movie"),
+    *("optimizer.name", "optimizer.rate", "optimizer.schedule", "parameterization", "augment", "start"),
+    *("movie", "every"),
 )
 
 
@@ -79,6 +81,10 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
     for field, term in ABOUT.items():
         if term in (config.regularizers or {}):
             yield field, f"config.regularizers replaces '{term}'"
+    if config.lambda_tv and not any(config.lambda_tv):
+        yield "beta", "the weight of total variation is 0"
+    if config.lambda_alpha == 0:
+        yield "alpha", "the weight of the α-norm is 0"
     if not config.features:
         yield "features_layout", "there are no config.features"
     if config.start and not config.augment:
@@ -102,6 +108,6 @@ def _of_optimizers(config: ConfigDict) -> Iterator[tuple[str, str]]:
     if name and not optimizers.is_scheduled(name):
         for field in ("rate", "schedule"):
             yield f"optimizer.{field}", f"the options of {named.parse(name).name} are given in brackets"
-    if name == "lbfgs_linesearch":
+    if name and named.parse(name).name == "lbfgs_linesearch":
         for field in ("rate", "schedule"):
             yield f"optimizer.{field}", "lbfgs_linesearch finds its steps itself"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from invjax import named, representations
+from invjax import representations
 from invjax.types import Layer, Origin, Representation
 
 NAME = "representations.json"
@@ -55,5 +55,5 @@ def _origin(entry: Mapping[str, Any]) -> Origin:
 
 
 def _known(name: str) -> Origin:
-    known = name in representations.names() and not named.is_path(name)
+    known = name in representations.names()
     return Origin(made_by=name, layers=representations.layers(name) if known else ())

@@ -238,13 +238,13 @@ def fingerprints(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def _code(config: ConfigDict) -> OnDemand:
-    """The user's files that the names of a config stand for: those in which they are, and pictures in their options."""
+    """The user's files that a config depends on: those in which its names are, and those that options name."""
     found = {named.parse(text).name.rpartition(":")[0]: named.file_of(text) for text in _texts(config) if text}
     files = [Picture(f"code of {place}", path) for place, path in found.items() if path]
-    shown = [
-        Picture(f"{path} of parameterization", path) for path in parameterizations.files_of(config.parameterization)
-    ]
-    return OnDemand(files + shown, str)
+    pointed = {"parameterization": parameterizations.files_of(config.parameterization)}
+    pointed |= {"hoggles": [Path(config.hoggles)] if config.hoggles else []}
+    files += [Picture(f"options of {field}: {path}", path) for field, paths in pointed.items() for path in paths]
+    return OnDemand(files, str)
 
 
 def _texts(config: ConfigDict) -> Iterator[str]:
@@ -375,7 +375,7 @@ class _Workshop:
             return phi
         key = mask, phi, shape
         if key not in self._masked:
-            phi = placed(phi)  # for a figure of what the mask keeps
+            phi = placed(phi) if "centre" in masks.parse(mask) else phi  # for a figure of what it sees
             try:
                 self._masked[key] = masks.apply(phi, masks.named(mask, phi.feature_shape(shape)))
             except UserError as error:
@@ -475,7 +475,8 @@ def _recipe(config: ConfigDict, phi: Representation) -> recipes.Recipe:
     recipe, chosen = recipes.get(config.recipe, phi), config.optimizer
     changes: dict[str, Any] = {}
     if chosen.name and optimizers.is_scheduled(chosen.name):
-        changes = {"optimizer": chosen.name, "rate": optimizers.DEFAULT_RATES[chosen.name]}
+        name = named.parse(chosen.name).name
+        changes = {"optimizer": name, "rate": optimizers.DEFAULT_RATES[name]}
     changes |= {"rate": chosen.rate} if chosen.rate is not None else {}
     changes |= {"schedule": chosen.schedule} if chosen.schedule else {}
     return dataclasses.replace(recipe, **changes)

@@ -180,18 +180,18 @@ class _Runner:
 
     def _descend(self, batch: Batch) -> Solved:
         checkpoint = self._checkpoint(batch)
-        descent = Descent(batch, self._config.every, self._saved(batch, checkpoint), self._config.movie)
+        running = Descent(batch, self._config.every, self._saved(batch, checkpoint), self._config.movie)
         kept = time.monotonic()
-        for progress in descent.points():
-            if not descent.add(progress):
+        for progress in running.points():
+            if not running.add(progress):
                 continue
             self._show(batch, progress)
             if self._stop or time.monotonic() - kept >= self._config.checkpoint_seconds:
-                checkpoint.save(descent.state())
+                checkpoint.save(running.state())
                 kept = time.monotonic()
             if self._stop:
                 raise KeyboardInterrupt("stopped; what was done is kept, and the same command goes on")
-        return descent.result()
+        return running.result()
 
     def _record(self, batch: Batch, solved: Solved) -> None:
         record(batch, solved, self._directory, self._config.stretch)

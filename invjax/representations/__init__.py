@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -113,7 +112,8 @@ def options(name: str) -> list[str]:
     Raises:
         UserError: unknown name.
     """
-    return list(inspect.signature(factory(name)).parameters)
+    parameters = named.signature_of(name, factory(name)).parameters.values()
+    return [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
 
 
 def layers(name: str) -> tuple[Layer, ...]:
@@ -140,10 +140,10 @@ def several(name: str, layers: Sequence[str], **options: Any) -> list[Representa
     make = factory(name)
     if not layers:
         return [get(name, **options)]
-    if "layer" not in inspect.signature(make).parameters:
+    if "layer" not in named.signature_of(name, make).parameters:
         raise UserError(f"{name} has no layers, got '{layers[0]}'")
     if isinstance(make, Factory):
-        _check(name, make, options)
+        check(name, options)
         return make.several(layers, **options)
     return [_combined(name, parse_layers(layer), options) for layer in layers]
 
@@ -153,7 +153,7 @@ def _combined(name: str, parts: Mapping[str, float], options: Mapping[str, Any])
     made = {layer: get(name, layer=layer, **options) for layer in parts}
     if len(made) == 1:
         return next(iter(made.values()))
-    return dataclasses.replace(concat(made, parts), layer=describe(parts))
+    return dataclasses.replace(concat(made, parts), layer=describe(parts), origin=next(iter(made.values())).origin)
 
 
 def get(name: str, **options: Any) -> Representation:
@@ -167,7 +167,7 @@ def get(name: str, **options: Any) -> Representation:
         UserError: unknown name, unknown option, or a value out of range.
     """
     make = factory(name)
-    _check(name, make, options)
+    check(name, options)
     made = named.call(name, make, (), options)
     if not isinstance(made, Representation):
         raise UserError(f"{name} must return an invjax.Representation, got {type(made).__name__}")
@@ -182,18 +182,18 @@ def _called(name: str, made: Representation) -> str:
     if name in _OURS or (named.is_path(name) and made.name != CUSTOM):
         return made.name
     place, _, attribute = name.rpartition(":")
-    return f"{Path(place).stem}.{attribute}" if place else name
+    return f"{Path(place).name.removesuffix('.py')}.{attribute}" if place else name
 
 
-def _check(name: str, make: Callable[..., Representation], options: Mapping[str, Any]) -> None:
-    """Raises UserError for an option that the factory does not have, or one of another type than its default."""
-    parameters = inspect.signature(make).parameters
-    check_options(name, options, parameters)
-    for option, value in options.items():
-        default = parameters[option].default
+def check(name: str, options: Mapping[str, Any]) -> None:
+    """Raises UserError for an option that a representation does not have, or one of another type than its default."""
+    parameters = named.signature_of(name, factory(name)).parameters
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        check_options(name, options, parameters)
+    for option in options.keys() & parameters.keys() - {"layer"}:
         for kinds, wanted in _KINDS.items():
-            if type(default) in kinds and type(value) not in kinds and option != "layer":
-                raise UserError(f"{name}: the option {option} must be {wanted}, got {value!r}")
+            if type(parameters[option].default) in kinds and type(options[option]) not in kinds:
+                raise UserError(f"{name}: the option {option} must be {wanted}, got {options[option]!r}")
 
 
 _KINDS = {(bool,): "True or False", (int, float): "a number", (str,): "text"}  # by type of the default

@@ -40,9 +40,13 @@ def measure(phi: Representation) -> Layer:
     Returns:
         phi's layer; see `types.Layer` for what is not known.
     """
-    side, whole = phi.input.size, Layer(phi.layer, 0, 0, 0)
-    for _ in range(1 if phi.input.fixed else ENLARGED):
-        shape = phi.feature_shape((side, side, phi.input.channels))
+    whole = Layer(phi.layer, 0, 0, 0)
+    for doubled in range(1 if phi.input.fixed else ENLARGED):
+        side = phi.input.size * 2**doubled
+        try:
+            shape = phi.feature_shape((side, side, phi.input.channels))
+        except Exception:  # of a network of the user's, which takes its own size only
+            return Layer(phi.layer)
         if not isinstance(shape, tuple) or len(shape) != 3 or min(shape[:2]) < 2:
             return whole
         rows, columns = (_measure_along(phi, axis, side, shape[axis]) for axis in (0, 1))
@@ -50,7 +54,6 @@ def measure(phi: Representation) -> Layer:
             return Layer(phi.layer)
         if rows.window:
             return rows
-        side *= 2
     return whole
 
 

@@ -97,7 +97,7 @@ def _of_network(
     config: ConfigDict, name: str, phi: Representation, layers: Sequence[str], shape: Shape, count: int
 ) -> tuple[list[View], str]:
     """Views of all layers that a picture of this shape has, and the one that classifies, if any."""
-    every = [layer.name for layer in phi.origin.layers]
+    every = [layer.name for layer in phi.origin.layers] or list(layers)
     # of nested modules, those on the level of what was inverted
     level = max(layer.count("/") for layer in layers)
     beside = [layer for layer in every if layer in layers or layer.count("/") <= level]
@@ -109,10 +109,16 @@ def _of_network(
         views = [View(phi, tuple(portion)) for phi, portion in zip(joined, portions, strict=True)]
     else:
         views = [View(phi, (layer,)) for layer, phi in visible.items()]
-    last = every[-1]
+    return views, _classifier(config, phi, visible, shape)
+
+
+def _classifier(config: ConfigDict, phi: Representation, visible: Mapping[str, Representation], shape: Shape) -> str:
+    """The last layer of a network, where it is a vector: its values are those of classes."""
+    last = phi.origin.layers[-1].name if phi.origin.layers else ""
     # random weights have no classes: whatever the picture, some unit answers most
-    has_classes = last in visible and config.weights != RANDOM and len(_leaves(visible[last], shape)[0]) == 1
-    return views, last if has_classes else ""
+    if config.weights == RANDOM or last not in visible:
+        return ""
+    return last if len(_leaves(visible[last], shape)[0]) == 1 else ""
 
 
 def _sees(phi: Representation, shape: Shape) -> bool:

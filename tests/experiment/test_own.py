@@ -73,6 +73,15 @@ def doubled(image_shape):
     return Parameterization(noise, lambda params: 2 * params, lambda u: u / 2)
 
 
+def gradients(params, image):
+    return image[1:, :-1] - image[:-1, 1:]
+
+
+def plainly(layer: str = "a", gain: float = 1.0, **more):
+    """Layers of which nothing is known."""
+    return invjax.representations.from_function(gradients, {}, invjax.InputSpec(1, (128.0,)), layer=layer)
+
+
 QUICK = invjax.recipes.Recipe("quick", 7, "adam", 3.0, "constant")
 
 
@@ -183,6 +192,62 @@ def test_another_file_is_another_run(folder, tmp_path):
     assert "mine.py" in str(told.value)
 
 
+def test_a_run_grows_by_what_is_the_users(folder, tmp_path):
+    config = configured(folder, representations=("hog",), layers=())
+    run(config, tmp_path / "out")
+    config.representations = ("hog", f"{folder}/mine.py:make")
+    run(config, tmp_path / "out")
+    assert set(read_results(tmp_path / "out").representation) == {"hog", "mine"}
+
+
+def test_another_optimiser_is_another_run(folder, tmp_path):
+    """Also the one that was the default when nobody asked."""
+    config = configured(folder, representations=("hog",), layers=())
+    run(config, tmp_path / "out")
+    config.restarts, config.optimizer.name, config.optimizer.schedule = 2, "adam", "cosine"
+    with pytest.raises(UserError, match="optimizer"):
+        run(config, tmp_path / "out")
+    before = json.loads((tmp_path / "out" / "config.json").read_text())  # of an earlier version
+    del before["parameterization"]
+    before["optimizer"] = {"name": "adam", "rate": None, "schedule": "cosine"}
+    before["options"] = {"cell": None}
+    (tmp_path / "out" / "config.json").write_text(json.dumps(before))
+    config.optimizer.name, config.optimizer.schedule = "", ""
+    run(config, tmp_path / "out")
+    assert len(read_results(tmp_path / "out")) == 2
+
+
+def test_layers_of_which_nothing_is_known_are_studied(folder, tmp_path):
+    config = configured(folder, representations=(f"{folder}/mine.py:plainly",), layers=("a",), restarts=2, study=True)
+    config.options.colour = "red"  # such a factory takes any
+    run(config, tmp_path / "out")
+    with (tmp_path / "out" / "distances.csv").open(newline="") as file:
+        assert {row["at"] for row in csv.DictReader(file)} == {"pixels", "a", "inverted"}
+
+
+def test_two_layers_at_once_are_of_their_network(folder):
+    both = representations.several(f"{folder}/mine.py:make", ["stem+0.5*body"])[0]
+    assert both.layer == "stem+0.5*body" and both.parts == (("body", 0.5), ("stem", 1.0))
+    assert [layer.name for layer in both.origin.layers] == ["stem", "late", "body", "head"]
+    assert both.origin.made_by.endswith("mine.py:make")
+
+
+@pytest.mark.parametrize(
+    "overrides", [["--config.representations=dsift"], ["--config.layers=a"], ["--config.images=x"]]
+)
+def test_a_command_is_told_a_thing_once(folder, tmp_path, overrides, capsys):
+    arguments = ["invert", f"{folder}/blob.png", "--representation", f"{folder}/mine.py:make", "--layer", "body"]
+    assert cli.main([*arguments, "--steps", "2", "--out", str(tmp_path / "out"), *overrides]) == 2
+    assert overrides[0].split("=")[0] in capsys.readouterr().err
+
+
+def test_a_command_takes_fields_of_the_config(folder, tmp_path):
+    arguments = ["invert", f"{folder}/blob.png", "--representation", "hog", "--size", "48", "--steps", "2"]
+    assert cli.main([*arguments, "--out", str(tmp_path / "out"), "--config.loss=l1", "--config.stretch=True"]) == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["loss"] == "l1"
+    assert list((tmp_path / "out" / "images" / "blob").glob("*_stretched.png"))
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -207,7 +272,7 @@ def test_options_are_those_of_the_factory(folder):
     assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), job.phi.params, expected.params))
     wrong = configs.load("base", [f"--config.representations={folder}/mine.py:make", "--config.options.blok=3"])
     wrong.images = config.images
-    with pytest.raises(UserError, match=r"blok.*Valid: seed, block"):
+    with pytest.raises(UserError, match=r"blok.*seed, block"):
         plan.make_jobs(wrong)
 
 
@@ -344,6 +409,9 @@ def test_starts_of_each_restart(folder):
         ({"regularizers": {"data": (1.0, "mine.py:bright")}}, "data"),
         ({"regularizers": {"x": "mine.py:bright"}}, "x"),
         ({"regularizers": 3}, "regularizers"),
+        ({"regularizers": {"x": (1.0, len)}}, "regularizers"),
+        ({"representations": ("json:dumps",)}, "json:dumps"),
+        ({"representations": ("hog(cell=6)",)}, "options"),
     ],
 )
 def test_what_cannot_be_is_one_line(folder, monkeypatch, fields, what):
@@ -380,6 +448,9 @@ def test_what_cannot_be_is_one_line(folder, monkeypatch, fields, what):
         (["--config.regularizers={'tv': None}", "--config.lambda_tv=1"], "lambda_tv"),
         (["--config.regularizers={'alpha': None}", "--config.lambda_alpha=1"], "lambda_alpha"),
         (["--config.start=x.png", "--config.seed=1"], "seed"),
+        (["--config.lambda_tv=0", "--config.beta=1"], "beta"),
+        (["--config.lambda_alpha=0", "--config.alpha=4"], "alpha"),
+        (["--config.recipe=hoggles", "--config.hoggles=x.npz", "--config.every=3"], "every"),
         (["--config.figure.field=True"], "figure.field"),
         (["--config.sweep={'weights_seed': (1, 2)}"], "weights_seed"),
         (["--config.sweep={'recipe': ('fast', 'hoggles'), 'hoggles': ('x.npz',)}"], "hoggles"),
