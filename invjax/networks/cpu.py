@@ -76,14 +76,9 @@ def _kernel(kernel: Array, swapped: bool = False) -> Kernel:
     if plain.dtype != jnp.float32:  # bfloat16 would not survive the sums
         return Kernel(plain)
     if _rows_pay(plain.shape):
-        return Kernel(plain, stacked=_stack_rows(plain))
+        return Kernel(plain, stacked=plain.transpose(1, 2, 0, 3))
     # swapped last, which reads along memory and takes a third of the time
     return Kernel(plain, transformed=swap(_transform(kernel)) if _tiles_pay(plain.shape) else None)
-
-
-def correlate(x: Array, prepared: Prepared, pad: int, precision: lax.Precision) -> Array:
-    """Cross-correlation of stride 1: [N, H, W, i] → [N, H + 2 pad − h + 1, W + 2 pad − w + 1, o]."""
-    return _correlate(x, *prepared, pad, precision)
 
 
 def _product(x: Array, kernel: Kernel, pad: int, precision: lax.Precision) -> Array:
@@ -107,7 +102,8 @@ def _correlate_backward(pad: int, precision: lax.Precision, saved: Any, g: Array
 
 
 @written_out(_correlate_forward, _correlate_backward, static=(3, 4), symbolic_zeros=True)
-def _correlate(x: Array, kernel: Kernel, turned: Kernel, pad: int, precision: lax.Precision) -> Array:
+def correlate(x: Array, kernel: Kernel, turned: Kernel, pad: int, precision: lax.Precision) -> Array:
+    """Cross-correlation of stride 1: [N, H, W, i] → [N, H + 2 pad − h + 1, W + 2 pad − w + 1, o]."""
     return _product(x, kernel, pad, precision)
 
 
@@ -144,13 +140,8 @@ def _rows_pay(shape: tuple[int, ...]) -> bool:
     return height > 1 and outputs <= MOST_OUTPUTS and 2 * outputs <= inputs
 
 
-def _stack_rows(kernel: Array) -> Array:
-    """The kernel with its rows among the outputs: [h, w, I, O] → [w, I, h, O]."""
-    return kernel.transpose(1, 2, 0, 3)
-
-
 def _by_rows(x: Array, stacked: Array, pad: int, precision: lax.Precision) -> Array:
-    """The correlation with a kernel of `_stack_rows`; the picture is cut where `pad` is negative."""
+    """The correlation with a kernel [w, I, h, O]; the picture is cut where `pad` is negative."""
     width, inputs, height, outputs = stacked.shape
     kernel, pads = stacked.reshape(1, width, inputs, height * outputs), ((0, 0), (pad, pad))
     rows = lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=LAYOUT, precision=precision)
@@ -223,17 +214,16 @@ def _tile_outputs(x: Sequence[Array]) -> list[Array]:
 # product is a batch of several, of parts of the matrix as it lies in memory: nothing is prepared or kept twice.
 
 FEW_ROWS = 4  # with more, a product of parts takes longer than packing
-LEAST_INPUTS, MOST_INPUTS = 16, 32  # of a part
+PART = 16  # inputs of a part; with 8 or 32, several rows take longer (measured)
 
 
 def _by_parts(x: Array, kernel: Array, precision: lax.Precision) -> Array:
     """x · kernel: of few rows as a sum over parts of the inputs, of many as it is."""
     inputs, outputs = kernel.shape
-    size = next((size for size in range(LEAST_INPUTS, MOST_INPUTS + 1) if inputs % size == 0), inputs)
-    if len(x) > FEW_ROWS or size == inputs:
+    if len(x) > FEW_ROWS or inputs % PART:
         return jnp.matmul(x, kernel, precision=precision)
-    parts, along = kernel.reshape(-1, size, outputs), (((2,), (1,)), ((1,), (0,)))
-    return lax.dot_general(x.reshape(len(x), -1, size), parts, along, precision=precision).sum(0)
+    parts, along = kernel.reshape(-1, PART, outputs), (((2,), (1,)), ((1,), (0,)))
+    return lax.dot_general(x.reshape(len(x), -1, PART), parts, along, precision=precision).sum(0)
 
 
 def _all_rows(x: Array, kernel: Array, precision: lax.Precision) -> Array:

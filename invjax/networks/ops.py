@@ -70,7 +70,7 @@ def conv(
 
 def _correlate(x: Array, kernel: Any, pad: int, precision: lax.Precision) -> Array:
     if isinstance(kernel, cpu.Prepared):
-        return cpu.correlate(x, kernel, pad, precision)
+        return cpu.correlate(x, *kernel, pad, precision)
     pads = ((pad, pad), (pad, pad))
     return lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=LAYOUT, precision=precision)
 

@@ -235,8 +235,7 @@ DENSE = [  # shape of a row's feature, and outputs
     ((24,), 7),
     ((3, 1, 5), 6),  # an odd number of inputs
     ((4, 4, 8), 6),  # enough for parts of 16
-    ((3, 3, 17), 5),  # of 17
-    ((37,), 4),
+    ((3, 3, 17), 5),
 ]
 
 
