@@ -121,7 +121,7 @@ class Costs:
     Attributes:
         flops: operations on floating point numbers.
         bytes: read and written, before any fusion or reuse.
-        shared: bytes of the weights, which a batch has once.
+        shared: bytes of the weights, which a batch has once, read for the features and for the gradient.
         lines: length of the program.
     """
 
@@ -139,7 +139,8 @@ def costs(method: Method, phi: Representation, problems: descent.Problem) -> Cos
     problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
     weights = jax.eval_shape(Representation.prepared, phi.bare)  # which a step does not do
     shapes, structure = jax.tree.flatten((weights, problem))
-    return _costs(method, structure, tuple(shapes))
+    found = _costs(method, structure, tuple(shapes))
+    return found and dataclasses.replace(found, shared=2 * devices.nbytes(phi))
 
 
 @functools.lru_cache(maxsize=256)
@@ -154,7 +155,7 @@ def _costs(method: Method, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any
     counted = program.cost_analysis()
     if not counted:
         return None
-    return Costs(counted["flops"], counted["bytes accessed"], devices.nbytes(phi), program.as_text().count("\n"))
+    return Costs(counted["flops"], counted["bytes accessed"], 0, program.as_text().count("\n"))
 
 
 def device_memory() -> int:
