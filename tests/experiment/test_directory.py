@@ -76,7 +76,7 @@ def test_processes_with_other_settings_have_another_plan(tmp_path):
 
 def test_other_pictures_are_refused_by_name(tmp_path):
     opened(tmp_path)
-    with pytest.raises(UserError, match="other pictures or features: a, b differ"):
+    with pytest.raises(UserError, match="other pictures, features or code: a, b differ"):
         opened(tmp_path, pictures={"a": "changed", "b": "new"})
 
 

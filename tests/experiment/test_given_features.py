@@ -144,7 +144,7 @@ def test_a_run_goes_on_with_the_same_features_only(given, tmp_path):
     given.features = (str(moved),)
     run(given, tmp_path / "out")
     np.save(moved, np.stack([ASTRONAUT, ASTRONAUT]))
-    with pytest.raises(UserError, match=r"other pictures or features: two-0, two-1 differ"):
+    with pytest.raises(UserError, match=r"other pictures, features or code: two-0, two-1 differ"):
         run(given, tmp_path / "out")
 
 

@@ -59,7 +59,7 @@ def test_a_mistake_is_one_clear_line(fields, message):
 def test_options_of_others_are_refused(config):
     config.options.cell = 4
     with pytest.raises(
-        UserError, match=r"config\.options: squeezenet has no option 'cell'\. Valid: weights, seed, precision"
+        UserError, match=r"config\.options: squeezenet has no option 'cell'\. Valid: layer, weights, seed, precision"
     ):
         plan.make_jobs(changed(config, representations=("squeezenet",), weights="random"))
 
