@@ -60,7 +60,7 @@ def test_bundled_configs_are_found_by_name():
         ("--config.every=0", "config.every must be"),
         ("--config.batch_size=0", "config.batch_size must be"),
         ("--config.seed=-1", "config.seed must be"),
-        ("--config.recipe=slow", "config.recipe must be one of fast, paper, custom, hoggles, or my_file.py:name, got 'slow'"),
+        ("--config.recipe=slow", "must be one of fast, paper, custom, hoggles, or my_file.py:name, got 'slow'"),
         ("--config.loss=l3", "config.loss: unknown loss 'l3'. Valid: euclidean"),
         ("--config.representations=hgo", "unknown representation 'hgo'. Did you mean hog? Valid: hog, hogb, dsift"),
         ("--config.representations=()", "config.representations must be"),
