@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
 
-from invjax.types import Array, Feature, Image, Params, Work, prepared, softened, work
+from invjax.types import Feature, Image, Params, Wrapped
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,27 +63,10 @@ def written_out(
     return decorate
 
 
-@dataclasses.dataclass(frozen=True)
-class Plain:
+class Plain(Wrapped):
     """A Φ with XLA's own derivatives."""
-
-    apply: Callable[[Params, Image], Feature]
 
     def __call__(self, params: Params, image: Image) -> Feature:
         """The same values."""
         with xlas_own():
             return self.apply(params, image)
-
-    def work(self) -> Work:
-        """That of what is inside."""
-        return work(self.apply)
-
-    def softened(self, params: Params, sharpness: Array | float) -> tuple[Plain, Params] | None:
-        """What is inside, softened; None where it is not hard."""
-        soft = softened(self.apply, params, sharpness)
-        return None if soft is None else (Plain(soft[0]), soft[1])
-
-    def prepared(self, params: Params) -> tuple[Plain, Params]:
-        """What is inside, prepared."""
-        apply, params = prepared(self.apply, params)
-        return Plain(apply), params

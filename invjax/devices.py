@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from invjax.networks.cpu import compiler_options
+from invjax.networks.cpu import compiler_options, here
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # of this process
 AXIS = "batch"
@@ -56,7 +56,7 @@ def backend() -> str:
 
 def sequential() -> bool:
     """Whether a device computes its part of a batch one after the other: a CPU does."""
-    return backend() == "cpu"
+    return here()
 
 
 _used: int | None = None

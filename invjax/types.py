@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -134,6 +134,27 @@ def work(apply: Callable[[Params, Image], Feature]) -> Work:
     """What `apply.work()` returns, where there is such a method."""
     tell = getattr(apply, "work", None)
     return tell() if tell else Work()
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapped:
+    """What makes another function of Φ's and has its params; a subclass says which, by `__call__`."""
+
+    apply: Callable[[Params, Image], Feature]
+
+    def work(self) -> Work:
+        """That of what is inside."""
+        return work(self.apply)
+
+    def softened(self, params: Params, sharpness: Array | float) -> tuple[Self, Params] | None:
+        """What is inside, softened; None where nothing inside is hard."""
+        soft = softened(self.apply, params, sharpness)
+        return None if soft is None else (dataclasses.replace(self, apply=soft[0]), soft[1])
+
+    def prepared(self, params: Params) -> tuple[Self, Params]:
+        """What is inside, prepared."""
+        apply, params = prepared(self.apply, params)
+        return dataclasses.replace(self, apply=apply), params
 
 
 @jax.tree_util.register_dataclass

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,11 @@ from invjax import augmentations, features, losses, masks, named, networks, opti
 from invjax.errors import UserError, suggestion
 from invjax.experiment import effects
 from invjax.experiment.effects import FIELDS, HOGGLES, is_set, value_of
-from invjax.experiment.sweep import expand
+from invjax.experiment.sweep import default, expand, is_plain
 from invjax.representations.network import describe, parse_layers
 
 AXES = ("image", "representation", "layer", "variant", "lambda_tv", "restart", "label")  # of a figure
 LARGEST = float(np.finfo(np.float32).max)
-
-
-def default() -> ConfigDict:
-    """configs/base.py, unchanged."""
-    return import_module("invjax.configs.base").get_config()
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -149,7 +143,7 @@ def _check(config: ConfigDict) -> None:
     _need(known, config, "recipe", f"one of {', '.join(valid)}, or my_file.py:name")
     _need(config.recipe != HOGGLES or config.hoggles, config, "hoggles", "a file of `invjax hoggles train`")
     for field in ("options", "regularizers"):
-        _need(_is_plain(config[field]), config, field, "numbers and text; functions by name, my_file.py:name")
+        _need(is_plain(config[field]), config, field, "numbers and text; functions by name, my_file.py:name")
     if config.mask:
         masks.parse(config.mask)
     terms = config.regularizers
@@ -206,12 +200,10 @@ def _check_name(config: ConfigDict, field: str, get: Callable[[str], Any]) -> No
 def _check_representation(config: ConfigDict, name: str) -> None:
     """That it exists, and has the layers and options that are asked for, as far as is known before it is made."""
     options_of(config, name)
-    valid = [layer.name for layer in representations.layers(name)]
-    if config.layers and "layer" not in representations.options(name):
-        raise UserError(f"config.layers: {name} has no layers, got '{config.layers[0]}'")
-    for layer in itertools.chain.from_iterable(map(parse_layers, config.layers if valid else ())):
-        if layer not in valid:
-            raise UserError(f"config.layers: {name} has no layer '{layer}'. {suggestion(layer, valid)}")
+    try:
+        representations.check_layers(name, config.layers)
+    except UserError as error:
+        raise UserError(f"config.layers: {error}") from None
 
 
 def options_of(config: ConfigDict, name: str) -> dict[str, Any]:
@@ -232,15 +224,6 @@ def options_of(config: ConfigDict, name: str) -> dict[str, Any]:
     for option in chosen.keys() & fields.keys():
         raise UserError(f"config.options.{option}: is config.{FIELDS[option]}, which is set as well")
     return chosen | fields
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it can be written to config.json."""
-    try:
-        json.dumps(as_dict(value) if isinstance(value, ConfigDict) else value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

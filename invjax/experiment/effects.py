@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -18,22 +17,10 @@ from invjax.weights.store import RANDOM
 
 HOGGLES = "hoggles"  # instead of a recipe: no descent
 FIELDS = {"weights": "weights", "seed": "weights_seed", "precision": "precision"}  # of networks, by option
-# what HOGgles has no use for
-OF_A_DESCENT = (
-    *(
-        "loss",
-        "alpha",
-        "lambda_alpha",
-        "beta",
-        "lambda_range",
-        "lambda_tv",
-        "regularizers",
-        "steps",
-        "seed",
-        "restarts",
-    ),
-    *("optimizer.name", "optimizer.rate", "optimizer.schedule", "parameterization", "augment", "start"),
-    *("movie", "every"),
+OF_A_DESCENT = (  # what HOGgles has no use for
+    *("loss", "alpha", "lambda_alpha", "beta", "lambda_range", "lambda_tv", "regularizers"),
+    *("steps", "seed", "restarts", "parameterization", "augment", "start", "movie", "every"),
+    *("optimizer.name", "optimizer.rate", "optimizer.schedule"),
 )
 
 
@@ -57,17 +44,12 @@ def refuse_unused(config: ConfigDict, variants: Sequence[tuple[str, ConfigDict]]
 
 def is_set(config: ConfigDict, field: str) -> bool:
     """Whether a field, "optimizer.rate" say, has another value than its default."""
-    return bool(value_of(config, field) != value_of(_defaults(), field))
+    return bool(value_of(config, field) != value_of(sweep.default(), field))
 
 
 def value_of(config: ConfigDict, field: str) -> Any:
     """The value of a field."""
     return functools.reduce(operator.getitem, field.split("."), config)
-
-
-@functools.cache
-def _defaults() -> ConfigDict:
-    return import_module("invjax.configs.base").get_config()
 
 
 def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,11 @@ OF_THE_RUN = (
 )
 
 
+def default() -> ConfigDict:
+    """configs/base.py, unchanged."""
+    return import_module("invjax.configs.base").get_config()
+
+
 def expand(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
     """The configs that a config stands for.
 
@@ -71,7 +76,7 @@ def settings(sweep: Any) -> list[Mapping[str, Any]]:
         ]
     else:
         found = list(sweep) if isinstance(sweep, (tuple, list)) else [sweep]
-    if not found or not all(isinstance(settings, Mapping) and settings for settings in found) or not _is_plain(sweep):
+    if not found or not all(isinstance(settings, Mapping) and settings for settings in found) or not is_plain(sweep):
         raise UserError(
             "config.sweep must be a grid such as {'beta': (1.0, 2.0)} or a list such as [{'beta': 1.0}, "
             f"{{'recipe': 'paper'}}], got {sweep!r}"
@@ -79,10 +84,10 @@ def settings(sweep: Any) -> list[Mapping[str, Any]]:
     return found
 
 
-def _is_plain(sweep: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether it can be written to config.json."""
     try:
-        json.dumps(sweep, allow_nan=False)
+        json.dumps(value.to_dict() if isinstance(value, ConfigDict) else value, allow_nan=False)
     except (TypeError, ValueError):
         return False
     return True
@@ -109,7 +114,7 @@ def _variant(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
 
 def _copy(config: ConfigDict) -> ConfigDict:
     """A locked copy without the sweep, in the keys of which ConfigDict's own copies tolerate no dots."""
-    copy = import_module("invjax.configs.base").get_config()
+    copy = default()
     for field, value in config.items():
         if isinstance(copy[field], ConfigDict):
             copy[field].update(dict(value.items()))

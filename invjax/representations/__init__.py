@@ -140,12 +140,20 @@ def several(name: str, layers: Sequence[str], **options: Any) -> list[Representa
     make = factory(name)
     if not layers:
         return [get(name, **options)]
-    if "layer" not in named.signature_of(name, make).parameters:
-        raise UserError(f"{name} has no layers, got '{layers[0]}'")
+    check_layers(name, layers)
     if isinstance(make, Factory):
         check(name, options)
         return make.several(layers, **options)
     return [_combined(name, parse_layers(layer), options) for layer in layers]
+
+
+def check_layers(name: str, layers: Sequence[str]) -> None:
+    """Raises UserError for layers that a representation does not have, as far as is known before it is made."""
+    if layers and "layer" not in options(name):
+        raise UserError(f"{name} has no layers, got '{layers[0]}'")
+    make = factory(name)
+    for layer in layers if isinstance(make, Factory) else ():
+        networks.get(name).until(*parse_layers(layer))
 
 
 def _combined(name: str, parts: Mapping[str, float], options: Mapping[str, Any]) -> Representation:

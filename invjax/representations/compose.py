@@ -11,36 +11,31 @@ import jax.numpy as jnp
 
 from invjax.errors import UserError
 from invjax.masks import apply as mask
-from invjax.types import Array, Feature, Image, InputSpec, Params, Representation, Work, prepared, softened, work
+from invjax.types import (
+    Array,
+    Feature,
+    Image,
+    InputSpec,
+    Params,
+    Representation,
+    Work,
+    Wrapped,
+    prepared,
+    softened,
+    work,
+)
 
 __all__ = ["concat", "flatten", "mask"]
 
 Apply = Callable[[Params, Image], Feature]
 
 
-@dataclasses.dataclass(frozen=True)
-class Flattened:
+class Flattened(Wrapped):
     """Φ as one vector."""
-
-    apply: Apply
 
     def __call__(self, params: Params, image: Image) -> Feature:
         """Returns float32 [values]."""
         return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(self.apply(params, image))])
-
-    def work(self) -> Work:
-        """That of what is inside."""
-        return work(self.apply)
-
-    def softened(self, params: Params, sharpness: Array | float) -> tuple[Flattened, Params] | None:
-        """What is inside, softened; None where nothing inside is hard."""
-        soft = softened(self.apply, params, sharpness)
-        return None if soft is None else (Flattened(soft[0]), soft[1])
-
-    def prepared(self, params: Params) -> tuple[Flattened, Params]:
-        """What is inside, prepared."""
-        apply, params = prepared(self.apply, params)
-        return Flattened(apply), params
 
 
 def flatten(phi: Representation) -> Representation:

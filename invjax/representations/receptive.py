@@ -19,7 +19,7 @@ def placed(phi: Representation) -> Representation:
     """The same Φ, whose own layer knows what it sees.
 
     Args:
-        phi: of a network; what its layer sees is measured if it is not known yet, by some thirty forward passes.
+        phi: of a network; what its layer sees is measured if it is not known yet, by up to some hundred forward passes.
 
     Returns:
         phi with that layer of `origin.layers` filled in. What does not pass NaN on, a comparison say, stays unknown.
