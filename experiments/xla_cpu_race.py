@@ -12,7 +12,8 @@ threads differ from the same loops alone by as much as their values. The cause i
    that packs another block into the same memory before the kernel of this slice has read it. (enqueue_packing_helper
    avoids just this, by enqueueing, which no longer helps once the queue is full.)
 
-Right: one program fewer at once than the pool has threads (on two cores: --devices 3 --programs 2). No help, each in
+Right: XLA_FLAGS=--xla_disable_hlo_passes=cpu-parallel-task-assigner, by which nothing is cut into parts and queues stay
+empty; or one program fewer at once than the pool has threads (on two cores: --devices 3 --programs 2). No help, each in
 XLA_FLAGS: xla_cpu_multi_thread_eigen=false, xla_cpu_enable_concurrency_optimized_scheduler=false,
 xla_cpu_use_fusion_emitters=false, xla_cpu_parallel_codegen_split_count=1, xla_backend_optimization_level=0.
 """

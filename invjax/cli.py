@@ -47,10 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"unknown argument: {rest[0]}")
         options.overrides = rest
         if options.computes:
-            from invjax import compile_cache, devices
+            from invjax import compile_cache
 
             compile_cache.turn_on()
-            devices.use_all_cores()
         options.command(options)
         sys.stdout.flush()
         return 0

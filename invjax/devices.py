@@ -2,13 +2,8 @@
 
 Accelerators cut a batch among them, nothing passes between them, and each computes its part at once, by `vmap`. A CPU
 computes one reconstruction per core at a time: that is faster there (docs/performance.md), needs working memory for as
-many as there are cores, has the weights once, and gives each reconstruction the very same bits in whatever batch it is,
-since one compiled program computes them all.
-
-**Fewer programs at once than a CPU has threads.** XLA's thread pool has as many threads as there are cores, or CPU
-devices where these are more. When every thread is busy with a long program of its own, queues overflow and convolutions
-compute wrong numbers, without a word (docs/performance.md, experiments/xla_cpu_race.py). So JAX is asked for one CPU
-device more than there are cores, which makes the pool one thread larger, and only one caller computes at a time.
+many as there are cores, has the weights once, and gives each reconstruction the very same bits in whatever batch it is.
+Programs that run side by side are compiled so that they may (`networks.cpu.may_run_side_by_side`).
 """
 
 from __future__ import annotations
@@ -28,25 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from invjax.networks.cpu import compiler_options, here
+from invjax.networks.cpu import compiler_options, here, may_run_side_by_side
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # of this process
 AXIS = "batch"
-
-
-def use_all_cores() -> None:
-    """Has XLA start one thread more than there are cores, so that as many reconstructions as cores may share them.
-
-    What `invjax` does on the command line; in Python, call it before anything that JAX computes. It starts nothing
-    itself, and changes nothing where JAX was started before or the user has said how many CPU devices there are
-    (`jax_num_cpu_devices`, `XLA_FLAGS=--xla_force_host_platform_device_count`). Without it one reconstruction less is
-    computed at a time than there are cores, on two cores one, by both as far as XLA can; `usable` tells.
-    """
-    config: Any = jax.config  # whose options have no types
-    chosen = config.jax_num_cpu_devices != -1 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if CORES > 1 and not chosen:
-        with contextlib.suppress(RuntimeError):  # JAX was started before
-            config.update("jax_num_cpu_devices", CORES + 1)
 
 
 def backend() -> str:
@@ -74,13 +54,10 @@ def using(count: int) -> Iterator[None]:
 
 
 def usable() -> int:
-    """How many reconstructions may be computed side by side: by all devices of this process; by the cores of a CPU, but
-    by fewer than XLA's pool has threads."""
+    """How many reconstructions may be computed side by side: by all devices of this process, or the cores of a CPU."""
     if not sequential():
         return _used or jax.local_device_count()
-    chosen = [os.environ[name] for name in ("NPROC", "PJRT_NPROC") if os.environ.get(name, "").isdigit()]
-    threads = max(min([CORES, *map(int, chosen)]), jax.local_device_count())  # of XLA's pool
-    return max(1, min(_used or CORES, CORES, threads - 1))
+    return min(_used or CORES, CORES) if may_run_side_by_side() else 1
 
 
 def sharing(size: int) -> int:
@@ -199,13 +176,16 @@ def program(function: Callable[..., Any], settings: tuple[Any, ...], size: int, 
 
     Equal arguments give the same one, which compiles once.
     """
-    if sequential():
-        return _program(function, settings, 1, _group(size, together) is not None)
-    return _program(function, settings, sharing(size), True)
+    if not sequential():
+        return _program(function, settings, sharing(size), True, False)
+    group = _group(size, together)
+    return _program(function, settings, 1, group is not None, min(usable(), -(-size // (group or 1))) > 1)
 
 
 @functools.cache
-def _program(function: Callable[..., Any], settings: tuple[Any, ...], devices: int, several: bool) -> Any:
+def _program(
+    function: Callable[..., Any], settings: tuple[Any, ...], devices: int, several: bool, side_by_side: bool
+) -> Any:
     def part(numbers: Any, phi: Any, batches: Any, spent: Any) -> Any:
         """What one device computes."""
 
@@ -223,7 +203,7 @@ def _program(function: Callable[..., Any], settings: tuple[Any, ...], devices: i
         return whole(numbers, phi, batches, spent)
 
     named.__name__ = function.__name__  # as JAX calls it in its log
-    return jax.jit(named, donate_argnums=3, compiler_options=compiler_options())
+    return jax.jit(named, donate_argnums=3, compiler_options=compiler_options(side_by_side))
 
 
 def shapes(

@@ -5,6 +5,8 @@ import os
 # the command line keeps compiled programs in the user's cache; tests neither read nor write there, nor do the
 # processes that they start
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"
+# to pretend to be accelerators, where a test does
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 
 import numpy as np
 import pytest
@@ -13,12 +15,9 @@ from PIL import Image
 from invjax import devices
 from invjax.experiment import config as configs
 
-devices.use_all_cores()  # as the command line does
-
 
 def as_accelerators(monkeypatch):
     """Lets devices compute their parts at once, as accelerators do."""
-    devices.compiler_options()  # kept from now on: those of the device that there is
     monkeypatch.setattr(devices, "sequential", lambda: False)
 
 

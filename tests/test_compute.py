@@ -1,9 +1,6 @@
-"""A function of one reconstruction over a batch: the same results whatever shares it, and never all threads."""
+"""A function of one reconstruction over a batch: the same results whatever shares it."""
 
 import functools
-import os
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,47 +18,20 @@ from .test_devices import CASES, hog, network
 
 SEVERAL = pytest.mark.skipif(devices.CORES == 1, reason="one core shares nothing")
 WAYS = ["one core", "several cores", "in groups", "groups of several", "an accelerator's", "several accelerators'"]
-LIMITS = [{}, {"NPROC": "1"}, {"NPROC": "2", "PJRT_NPROC": "3"}, {"PJRT_NPROC": "5"}, {"NPROC": "0"}, {"NPROC": ""}]
-
-
-@pytest.fixture
-def pretend(monkeypatch):
-    """Sets how many CPU devices there are, on how many cores, and what the environment says of XLA's threads."""
-
-    def pretend(there, cores, limits=LIMITS[0]):
-        monkeypatch.setattr(devices, "sequential", lambda: True)
-        monkeypatch.setattr(devices, "CORES", cores)
-        monkeypatch.setattr(jax, "local_device_count", lambda: there)
-        for name in ("NPROC", "PJRT_NPROC"):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in limits.items():
-            monkeypatch.setenv(name, value)
-
-    return pretend
 
 
 # --- which devices -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limits", LIMITS, ids=str)
-@pytest.mark.parametrize("cores", [1, 2, 3, 8])
-def test_a_cpu_always_has_a_thread_to_spare(pretend, cores, limits):
-    for there in range(1, cores + 4):
-        pretend(there, cores, limits)
-        found = {size: devices.sharing(size) for size in range(1, 20)}
-        assert all(1 <= sharing <= min(size, cores) for size, sharing in found.items())
-        threads = max(there, min([cores, *(int(value) for value in limits.values() if value)]))  # of XLA's pool
-        assert threads == 1 or max(found.values()) < threads
-        assert max(found.values()) == devices.usable() == max(1, min(cores, threads - 1))  # no other one is idle
-        for size, sharing in found.items():
-            with devices.using(2):
-                assert devices.sharing(size) == min(sharing, 2)
-
-
-def test_of_accelerators_none_is_spared(pretend, monkeypatch):
-    pretend(4, 2)
-    monkeypatch.setattr(devices, "sequential", lambda: False)
-    assert [devices.sharing(size) for size in (1, 3, 4, 9)] == [1, 3, 4, 4]
+@pytest.mark.parametrize("cores, way, at_once", [(1, "cores", 1), (8, "cores", 8), (2, "accelerators", 4)])
+def test_a_batch_is_shared_by_what_there_is(monkeypatch, cores, way, at_once):
+    monkeypatch.setattr(devices, "sequential", lambda: way == "cores")
+    monkeypatch.setattr(devices, "CORES", cores)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    assert devices.usable() == at_once
+    assert [devices.sharing(size) for size in range(1, 20)] == [min(size, at_once) for size in range(1, 20)]
+    with devices.using(2):
+        assert max(devices.sharing(size) for size in range(1, 20)) == min(at_once, 2)
 
 
 def test_cores_share_one_copy_of_the_weights(monkeypatch):
@@ -78,32 +48,11 @@ def product(number, weights, row):
     return number * (row @ weights)
 
 
-FEWER = max(1, devices.CORES - 1)
-STARTS = {
-    "the command line's": ("", {}, devices.CORES + (devices.CORES > 1), devices.CORES),
-    "chosen by the user": ("", {"JAX_NUM_CPU_DEVICES": "2"}, 2, FEWER),
-    "chosen for XLA": ("", {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}, 1, FEWER),
-    "too late": ("jax.numpy.ones(3)", {}, 1, FEWER),
-}
-
-
-@pytest.mark.parametrize("start", STARTS)
-def test_all_cores_are_used_where_nothing_else_was_chosen(start):
-    before, environment, there, usable = STARTS[start]
-    chosen = {"JAX_NUM_CPU_DEVICES", "XLA_FLAGS", "NPROC", "PJRT_NPROC"}
-    unset = {name: value for name, value in os.environ.items() if name not in chosen}
-    started = "jax._src.xla_bridge.backends_are_initialized()"
-    report = f"devices.use_all_cores(); print({started}, jax.local_device_count(), devices.usable())"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import jax\nfrom invjax import devices\n{before}\n{report}"],
-        env=unset | {"JAX_PLATFORMS": "cpu"} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    # it starts nothing itself: what must be said before JAX starts can be said after it
-    assert done.stdout.split() == [str(bool(before)), str(there), str(usable)]
+def test_programs_run_side_by_side_only_where_xla_can_be_told_not_to_cut_them(monkeypatch):
+    monkeypatch.setattr(devices, "sequential", lambda: True)
+    assert devices.usable() == devices.CORES
+    monkeypatch.setattr(cpu, "UNCUT", {"xla_option_of_another_version": ""})
+    assert devices.usable() == 1 and devices.sharing(16) == 1
 
 
 def test_accelerators_batches_are_filled_up(monkeypatch):
@@ -156,15 +105,10 @@ def scaled(name, number, phi, one, state):
 
 
 def test_an_option_that_xla_does_not_know_is_not_given(monkeypatch, caplog):
-    devices.compiler_options.cache_clear()
     monkeypatch.setattr(cpu, "NO_CONVOLUTIONS", {"xla_cpu_of_another_version": ""})
-    try:
-        with caplog.at_level("INFO", "invjax"):
-            assert devices.compiler_options() is None
-    finally:
-        devices.compiler_options.cache_clear()
-    if devices.sequential():
-        assert "xla_cpu_of_another_version" in caplog.text
+    with caplog.at_level("INFO", "invjax"):
+        assert cpu.compiler_options() is None
+    assert "xla_cpu_of_another_version" in caplog.text
 
 
 def inverted(phi, image, seed=0, restarts=3, **options):

@@ -21,6 +21,7 @@ from invjax.types import Array
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 NO_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+UNCUT = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
 
 
 def here() -> bool:
@@ -28,18 +29,37 @@ def here() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def compiler_options(side_by_side: bool = False) -> dict[str, Any] | None:
+    """What XLA is told on a CPU, where its version knows such options.
+
+    To leave products to YNNPACK, as it does, but not convolutions, which take up to three times as long there. And
+    where other programs run beside this one, not to cut elementwise loops among threads, see `may_run_side_by_side`.
+    """
+    return ((_known(NO_CONVOLUTIONS) | (_known(UNCUT) if side_by_side else {})) if here() else {}) or None
+
+
+def may_run_side_by_side() -> bool:
+    """Whether several programs may run at once on a CPU.
+
+    What is cut into parts leaves tasks in the queues of XLA's threads. Where every thread carries a program, queues
+    overflow, and convolutions compute wrong numbers without a word (docs/performance.md, experiments/xla_cpu_race.py).
+    Nothing is cut in programs that run side by side, which is faster there as well.
+    """
+    return bool(_known(UNCUT))
+
+
+def _known(options: dict[str, str]) -> dict[str, str]:
+    return options if _accepted(*options.items()) else {}
+
+
 @functools.cache
-def compiler_options() -> dict[str, Any] | None:
-    """What XLA is told: on a CPU to leave products to YNNPACK, as it does, but not convolutions, which take up to three
-    times as long there. A version of XLA without such an option has no such choice."""
-    if not here():
-        return None
+def _accepted(*options: tuple[str, str]) -> bool:
     try:
-        jax.jit(lambda: 0, compiler_options=NO_CONVOLUTIONS).lower().compile()
+        jax.jit(lambda: 0, compiler_options=dict(options)).lower().compile()
     except jax.errors.JaxRuntimeError as error:
-        logging.getLogger(__name__).info("XLA chooses by itself how to compute convolutions: %s", error)
-        return None
-    return NO_CONVOLUTIONS
+        logging.getLogger(__name__).info("this version of XLA takes no such option: %s", error)
+        return False
+    return True
 
 
 # --- convolutions of stride 1: which way, forward and back ---------------------------------------------------------

@@ -182,24 +182,21 @@ def soft_votes(gx: Array, gy: Array, bins: int, sharpness: Array | float = 1.0) 
     With d the distance between gradient and direction in bins, the share is clip(½ + κ(½ − |d|), 0, 1): κ = 1 is
     bilinear interpolation (the paper's HOGb), κ → ∞ are hard votes; shares add up to one for every κ ≥ 1.
 
-    XLA may compute an angle once for the choice and again, rounded differently, for the share. So the two votes are
-    told apart by the parity of their direction and not by which is below: an even (odd) one changes only where its
-    share is zero, and two roundings of a gradient on a boundary give the same votes.
-
     Args:
         gx, gy: float32 [H, W].
         bins: number of directions over the full circle.
         sharpness: κ ≥ 1.
     """
-    length, angle = polar(gx, gy)
+    # Without the barrier XLA may compute the angle once for the choice and again, rounded differently, for the share:
+    # on the boundary of two directions the whole vote would go to the wrong one.
+    length, angle = lax.optimization_barrier(polar(gx, gy))
     position = angle * (bins / (2 * np.pi))
-    even = 2 * jnp.round(position / 2)
-    beyond = position - even
-    odd = even + jnp.where(beyond < 0, -1.0, 1.0)
-    distance = beyond * lax.stop_gradient(jnp.sign(beyond))
-    share = jnp.clip(0.5 + sharpness * (0.5 - distance), 0.0, 1.0)
-    chosen = tuple(jnp.where(number < 0, number + bins, number).astype(jnp.int32) % bins for number in (even, odd))
-    return Votes((length * share, length * (1 - share)), chosen)
+    below = jnp.floor(position)
+    share = jnp.clip(0.5 + sharpness * (0.5 - (position - below)), 0.0, 1.0)
+    lower = below.astype(jnp.int32)
+    lower = jnp.where(lower < 0, lower + bins, lower)
+    upper = jnp.where(lower == bins - 1, 0, lower + 1)
+    return Votes((length * share, length * (1 - share)), (lower, upper))
 
 
 def pooling_matrix(pixels: int, cells: int, cell: int, first_centre: float) -> np.ndarray:
