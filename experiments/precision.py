@@ -24,9 +24,9 @@ import numpy as np
 from jax import lax
 
 from invjax import devices, images, inversion, losses, networks
-from invjax.experiment.sources import find_pictures
 from invjax.networks import cpu
 from invjax.representations.network import network
+from invjax.runs.sources import find_pictures
 from invjax.types import Array, Representation
 
 Row = dict[str, Any]

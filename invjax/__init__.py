@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from invjax import devices, losses, masks, metrics, objective, optimizers, recipes, regularizers, representations
+    from invjax.analysis.frame import read_results
     from invjax.errors import UserError
     from invjax.images import load_image, save_image
     from invjax.inversion import Inversion, invert
-    from invjax.results import read_results
     from invjax.types import InputSpec, Representation
     from invjax.version import __version__
 
@@ -48,7 +48,7 @@ _HOMES = {
     "__version__": "version",
     "invert": "inversion",
     "load_image": "images",
-    "read_results": "results",
+    "read_results": "analysis.frame",
     "save_image": "images",
 }
 

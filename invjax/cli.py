@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from invjax.errors import Incomplete, UserError
 
 if TYPE_CHECKING:
-    from invjax.experiment.team import Team
+    from invjax.runs.team import Team
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -178,9 +178,10 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def _invert(options: argparse.Namespace) -> None:
-    from invjax.experiment import config as configs
-    from invjax.experiment.effects import is_set
-    from invjax.experiment.run import run
+    from invjax.analysis import publish
+    from invjax.runs import config as configs
+    from invjax.runs.effects import is_set
+    from invjax.runs.run import run
 
     config = configs.load("base", options.overrides)
     fields = ("restarts", "steps", "recipe", "size", "seed", "stretch", "features_layout", "weights", "precision")
@@ -193,25 +194,26 @@ def _invert(options: argparse.Namespace) -> None:
             if is_set(config, field):
                 raise UserError(f"--config.{field}: invjax invert was told that otherwise already: give it once")
             config[field] = value
-    run(config, options.out)
+    run(config, options.out, publish)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from invjax.experiment import config as configs
-    from invjax.experiment.run import run
+    from invjax.analysis import publish
+    from invjax.runs import config as configs
+    from invjax.runs.run import run
 
     if options.dry_run:
-        from invjax.experiment import dry_run
+        from invjax.runs import dry_run
 
         dry_run.show(configs.load(options.config, options.overrides), options.workdir)
         return
     with _team(options) as team:
-        run(configs.load(options.config, options.overrides), options.workdir, team)
+        run(configs.load(options.config, options.overrides), options.workdir, publish, team)
 
 
 def _team(options: argparse.Namespace) -> Team:
     """The processes of the run; this one only, where nothing else is said."""
-    from invjax.experiment.team import PATIENCE, Team, join
+    from invjax.runs.team import PATIENCE, Team, join
 
     numbers = options.coordinator, options.num_processes, options.process_id
     if not options.distributed and not any(number is not None for number in numbers):
@@ -224,11 +226,10 @@ def _team(options: argparse.Namespace) -> Team:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from invjax import report
-    from invjax.experiment.run import publish
+    from invjax.analysis import page, publish
 
     if options.out is not None:
-        print(report.write(options.directories, options.out))
+        print(page.write(options.directories, options.out))
         return
     if len(options.directories) > 1:
         raise UserError("report: several run directories are compared on a page of its own: add --out compared.html")
@@ -236,11 +237,10 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
-    from invjax import study
-    from invjax.experiment.run import publish
+    from invjax.analysis import publish, restarts
 
-    study.write(options.directory)
-    study.print_table(options.directory)
+    restarts.write(options.directory)
+    restarts.print_table(options.directory)
     print(publish(options.directory))
 
 
@@ -334,7 +334,7 @@ def _train_hoggles(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from invjax import hoggles, representations
-    from invjax.experiment.sources import find_pictures, load_pictures
+    from invjax.runs.sources import find_pictures, load_pictures
 
     started = time.monotonic()
     phi = representations.get(options.representation)
@@ -351,9 +351,10 @@ def _train_hoggles(options: argparse.Namespace) -> None:
 
 def _invert_hoggles(options: argparse.Namespace) -> None:
     from invjax import hoggles
-    from invjax.experiment import config as configs
-    from invjax.experiment.effects import HOGGLES
-    from invjax.experiment.run import run
+    from invjax.analysis import publish
+    from invjax.runs import config as configs
+    from invjax.runs.effects import HOGGLES
+    from invjax.runs.run import run
 
     dictionary = hoggles.load(options.dictionary)
     config = configs.default()
@@ -363,4 +364,4 @@ def _invert_hoggles(options: argparse.Namespace) -> None:
     config.stretch = options.stretch
     if options.size is not None:
         config.size = options.size
-    run(config, options.out)
+    run(config, options.out, publish)

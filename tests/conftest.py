@@ -13,12 +13,19 @@ import pytest
 from PIL import Image
 
 from invjax import devices
-from invjax.experiment import config as configs
+from invjax.analysis import publish
+from invjax.runs import config as configs
+from invjax.runs import run as runner
 
 
 def as_accelerators(monkeypatch):
     """Lets devices compute their parts at once, as accelerators do."""
     monkeypatch.setattr(devices, "sequential", lambda: False)
+
+
+def run(config, workdir):
+    """Runs a config as the command does."""
+    runner.run(config, workdir, publish)
 
 
 def blobs(side, seed=0):

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from invjax import cli, read_results, recipes, regularizers, representations
-from invjax.experiment import config as configs
-from invjax.experiment import run as runs
+from invjax.runs import config as configs
+from invjax.runs import run as runs
 
 from .conftest import blobs
 

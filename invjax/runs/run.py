@@ -1,0 +1,297 @@
+"""Running an experiment: every batch of every job, from where it was left to the report."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import TypeAlias
+
+from ml_collections import ConfigDict
+
+from invjax import descent, images, inversion, memory
+from invjax.errors import Incomplete, UserError, first_line
+from invjax.runs import config as configs
+from invjax.runs import origins
+from invjax.runs.batch import Batch, Descent, Solved, batch_size, by_dictionary
+from invjax.runs.checkpoint import Checkpoint, Saved
+from invjax.runs.directory import RunDirectory, key_of
+from invjax.runs.events import Writer
+from invjax.runs.originals import save_originals
+from invjax.runs.plan import Job, Reconstruction, describe, fingerprints, make_jobs, stem
+from invjax.runs.progress import Display, print_table
+from invjax.runs.record import record
+from invjax.runs.share import Portion, left, share
+from invjax.runs.team import Lost, Team
+
+Publish: TypeAlias = Callable[[Path, bool], Path]  # of a run directory, and whether to study its restarts
+
+
+def run(config: ConfigDict, workdir: Path, publish: Publish, team: Team | None = None) -> None:
+    """Runs a config in a run directory, or goes on with it where it stopped.
+
+    Args:
+        config: of `config.load`, not yet checked.
+        workdir: the run directory.
+        publish: what to make of the finished run, `analysis.publish`.
+        team: the processes that share the work, each calling this with the same config; by default, this one.
+
+    Raises:
+        UserError: a config, picture or directory that cannot be used; nothing was computed.
+        Incomplete: some reconstructions failed, or a process of the team ended early; all others are done.
+        OSError: the disk is full or the directory cannot be written.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; everything is on disk and the same command goes on.
+    """
+    team, page = team or Team(workdir), None
+    jobs = make_jobs(config)
+    planned = dict.fromkeys(key_of(job.key(row)) for job in jobs for row in job.rows)
+    record_of_config, command = configs.as_dict(config), shlex.join(sys.argv)
+    made = origins.as_dict(job.phi for job in jobs)
+    with RunDirectory(workdir, record_of_config, fingerprints(jobs), made, planned, command, team) as directory:
+        try:
+            if team.index == 0:
+                save_originals(jobs, workdir)
+            _run_jobs(jobs, directory, config, team)
+            lost = team.wait()
+            if team.leads:
+                page = _finish(directory, config, publish, keep_checkpoints=bool(lost))
+        except OSError as error:
+            kept = f"{error.strerror or error}; what was finished is kept, and the same command goes on"
+            raise OSError(error.errno, kept, error.filename) from error
+    if page:
+        print_table(directory.rows())
+        print(f"{page}: open it in a browser")
+    missing = len(planned) - len(directory.finished()) - len(directory.failures) if team.leads else None
+    _conclude(directory, len(planned), lost, missing)
+
+
+def _finish(directory: RunDirectory, config: ConfigDict, publish: Publish, keep_checkpoints: bool) -> Path | None:
+    """Brings together what the team has found, studies and publishes it; the path of the page, if there is one."""
+    try:
+        directory.unite()
+    except UserError as error:  # a process that was silent for long may have the folder after all
+        raise Incomplete(f"{error}; what was found is kept, and the same command brings it together") from None
+    if not keep_checkpoints:
+        directory.clear_checkpoints()
+    if not directory.finished():
+        return None
+    return publish(directory.path, config.study)
+
+
+def _run_jobs(jobs: list[Job], directory: RunDirectory, config: ConfigDict, team: Team) -> None:
+    everything = left(jobs, directory.finished(), team.saved())
+    if not any(portion.rows for portion in everything) and team.index == 0:
+        print(f"{directory.path}: finished already, nothing to compute")
+    portions = share(jobs, everything, team.index, team.count)
+    own = [portion.rows for portion in portions]
+    planned = [job.rows for job in jobs] if team.alone else own  # in a team, the display is of the share
+    total, ahead = _work(jobs, planned), _work(jobs, own)
+    count = sum(map(len, planned))
+    with (
+        Display(total, total - ahead, count, "" if team.alone else team.name, quiet=team.index > 0) as display,
+        Writer(directory.path / "tensorboard", team.index) if config.tensorboard else nullcontext() as log,
+        _interruptible() as stop,
+    ):
+        runner = _Runner(directory, config, display, log, stop, total - ahead, count - sum(map(len, own)))
+        for number, (job, portion) in enumerate(zip(jobs, portions, strict=True), start=1):
+            runner.run(job, portion, f", {number} of {len(jobs)}" if len(jobs) > 1 else "")
+
+
+def _work(jobs: Sequence[Job], rows: Sequence[tuple[Reconstruction, ...]]) -> float:
+    return sum(job.work * len(some) for job, some in zip(jobs, rows, strict=True))
+
+
+class _Runner:
+    """Computes jobs one after the other; a failure is recorded, and the rest goes on."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        config: ConfigDict,
+        display: Display,
+        log: Writer | None,
+        stop: list[int],
+        done: float,
+        finished: int,
+    ) -> None:
+        self._directory, self._config, self._display, self._log, self._stop = directory, config, display, log, stop
+        self._done, self._finished = done, finished
+        self._place, self._most = "", 0
+
+    def run(self, job: Job, portion: Portion, place: str) -> None:
+        """Computes and records a portion of a job; `place` says which job it is of how many."""
+        self._place = f"{job.phi.name} {job.phi.layer}".strip() + place
+        for whole in self._batches(job, portion):
+            batches = [whole]
+            while batches:
+                batch = batches.pop(0)
+                try:
+                    self._record(batch, by_dictionary(batch) if job.dictionary else self._descend(batch))
+                except OSError:
+                    raise
+                except Exception as error:  # of XLA, or of the user's: whatever it is, other batches can go on
+                    batches = self._halves(batch, error) + batches
+
+    def _batches(self, job: Job, portion: Portion) -> Iterator[Batch]:
+        """What is computed at once, without rows whose features cannot be inverted."""
+        for rows in self._groups(job, portion):
+            sound: tuple[Reconstruction, ...] = ()
+            with self._recording_failure(job, rows):
+                targets = job.targets(row.picture for row in rows)
+                for picture, reason in targets.faults.items():
+                    self._fail(job, tuple(row for row in rows if row.picture == picture), UserError(reason))
+                sound = tuple(row for row in rows if row.picture not in targets.faults)
+            if sound:
+                yield Batch(job, targets, sound)
+
+    def _groups(self, job: Job, portion: Portion) -> Iterator[tuple[Reconstruction, ...]]:
+        """Rows that are computed at once: those that an earlier start has begun, then others, as memory allows."""
+        self._most = max(map(len, (*portion.begun, portion.fresh)))
+        yield from portion.begun
+        rows, chosen = portion.fresh, None
+        with self._recording_failure(job, rows):
+            chosen = batch_size(job, rows, self._config) if rows else None
+        if chosen is None:
+            return
+        if chosen.size < len(rows):
+            self._display.say(f"{job.phi.name} {job.phi.layer}".strip() + f": {chosen.reason}")
+        self._most = min(self._most, chosen.size)
+        while rows:
+            now, rows = rows[: self._most], rows[self._most :]
+            yield now
+
+    def _halves(self, batch: Batch, error: Exception) -> list[Batch]:
+        """What to try of a batch that has failed: halves, until it is clear which reconstructions do."""
+        if len(batch.rows) == 1:
+            self._fail(batch.job, batch.rows, error)
+            return []
+        size, reason = math.ceil(len(batch.rows) / 2), _summary(error)
+        if memory.exhausted(error):  # the job's next batches would not fit either
+            self._most = min(self._most, size)
+        else:
+            reason = self._reason(batch.job, batch.rows, error)
+        self._display.say(f"a batch of {len(batch.rows)} failed and is halved ({reason})")
+        self._checkpoint(batch).clear()
+        return list(batch.cut(size))
+
+    def _descend(self, batch: Batch) -> Solved:
+        checkpoint = self._checkpoint(batch)
+        running = Descent(batch, self._config.every, self._saved(batch, checkpoint), self._config.movie)
+        kept = time.monotonic()
+        for progress in running.points():
+            if not running.add(progress):
+                continue
+            self._show(batch, progress)
+            if self._stop or time.monotonic() - kept >= self._config.checkpoint_seconds:
+                checkpoint.save(running.state())
+                kept = time.monotonic()
+            if self._stop:
+                raise KeyboardInterrupt("stopped; what was done is kept, and the same command goes on")
+        return running.result()
+
+    def _record(self, batch: Batch, solved: Solved) -> None:
+        record(batch, solved, self._directory, self._config.stretch)
+        if self._log is not None:
+            for row, image in zip(batch.rows, solved.inversion.images, strict=True):
+                self._log.picture(stem(batch.job, row), batch.job.steps, images.to_pixels(image, batch.job.phi.input))
+        self._done += batch.job.work * len(batch.rows)
+        self._finished += len(batch.rows)
+        loss = float(solved.inversion.history["total"][:, -1].mean())
+        self._display.update(self._place, self._done, loss, self._finished)
+        self._checkpoint(batch).clear()
+
+    def _checkpoint(self, batch: Batch) -> Checkpoint:
+        return Checkpoint(self._directory.checkpoint_path(batch.keys), batch.keys)
+
+    def _show(self, batch: Batch, progress: inversion.Progress) -> None:
+        done = self._done + batch.job.work * len(batch.rows) * progress.step / batch.job.steps
+        loss = float(progress.history["total"][:, -1].mean())
+        self._display.update(self._place, done, loss, self._finished)
+        if self._log is None:
+            return
+        for index, row in enumerate(batch.rows):
+            terms = {name: float(values[index, -1]) for name, values in progress.history.items() if name != "step"}
+            self._log.scalars(stem(batch.job, row), progress.step, terms)
+
+    def _saved(self, batch: Batch, checkpoint: Checkpoint) -> Saved | None:
+        """The checkpoint of a batch, or None where there is none that can be read."""
+        try:
+            return checkpoint.load(descent.state_structure(batch.job.method))
+        except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
+            self._display.say(f"the checkpoint is damaged, a batch starts again ({_summary(error)})")
+            checkpoint.clear()
+            return None
+
+    @contextmanager
+    def _recording_failure(self, job: Job, rows: tuple[Reconstruction, ...]) -> Iterator[None]:
+        """Where the block fails, so do these rows, and others can go on."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            self._fail(job, rows, error)
+
+    def _fail(self, job: Job, rows: tuple[Reconstruction, ...], error: Exception) -> None:
+        reason = self._reason(job, rows, error)
+        self._display.say(f"failed: {_several(job, rows)}: {reason}")
+        self._directory.fail([job.key(row) for row in rows], reason)
+        self._done += job.work * len(rows)
+
+    def _reason(self, job: Job, rows: tuple[Reconstruction, ...], error: Exception) -> str:
+        """One line; of what is no user's mistake, with the place of the traceback."""
+        if isinstance(error, UserError):
+            return _summary(error)
+        return f"{_summary(error)} (traceback in {self._directory.log(_several(job, rows), error)})"
+
+
+def _several(job: Job, rows: Sequence[Reconstruction]) -> str:
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"{describe(job, rows[0])}{more}"
+
+
+def _summary(error: Exception) -> str:
+    """One line; the class of what is no user's mistake."""
+    text = first_line(error)
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+
+def _conclude(directory: RunDirectory, planned: int, lost: Sequence[Lost], missing: int | None) -> None:
+    """Raises for what failed, and for what processes that ended early have left; None: only another one knows."""
+    told = []
+    if failed := directory.failures:
+        first = failed[0]
+        what = f"{first['image']} from {first['representation']} {first['layer']}".rstrip()
+        told.append(
+            f"{len(failed)} of {planned} reconstructions failed, {what} first: {first['reason']}; all reasons are in "
+            f"{directory.path}/failures.json, and the same command tries them again"
+        )
+    if lost and missing != 0:
+        fates = " and ".join(other.fate for other in lost)
+        told.append(f"{fates}; {missing or 'some'} reconstructions are missing: the same command finishes them")
+    if told:
+        raise Incomplete("; ".join(told))
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Collects Ctrl-C and SIGTERM in a list instead of stopping in the middle of something; the second one stops."""
+    stop: list[int] = []
+
+    def handler(number: int, _: FrameType | None) -> None:
+        if stop:
+            raise KeyboardInterrupt
+        stop.append(number)
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
