@@ -178,7 +178,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def _invert(options: argparse.Namespace) -> None:
-    from invjax.analysis import publish
+    from invjax.analysis import conclude
     from invjax.runs import config as configs
     from invjax.runs.effects import is_set
     from invjax.runs.run import run
@@ -194,11 +194,11 @@ def _invert(options: argparse.Namespace) -> None:
             if is_set(config, field):
                 raise UserError(f"--config.{field}: invjax invert was told that otherwise already: give it once")
             config[field] = value
-    run(config, options.out, publish)
+    run(config, options.out, conclude)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from invjax.analysis import publish
+    from invjax.analysis import conclude
     from invjax.runs import config as configs
     from invjax.runs.run import run
 
@@ -208,7 +208,7 @@ def _run(options: argparse.Namespace) -> None:
         dry_run.show(configs.load(options.config, options.overrides), options.workdir)
         return
     with _team(options) as team:
-        run(configs.load(options.config, options.overrides), options.workdir, publish, team)
+        run(configs.load(options.config, options.overrides), options.workdir, conclude, team)
 
 
 def _team(options: argparse.Namespace) -> Team:
@@ -351,7 +351,7 @@ def _train_hoggles(options: argparse.Namespace) -> None:
 
 def _invert_hoggles(options: argparse.Namespace) -> None:
     from invjax import hoggles
-    from invjax.analysis import publish
+    from invjax.analysis import conclude
     from invjax.runs import config as configs
     from invjax.runs.effects import HOGGLES
     from invjax.runs.run import run
@@ -364,4 +364,4 @@ def _invert_hoggles(options: argparse.Namespace) -> None:
     config.stretch = options.stretch
     if options.size is not None:
         config.size = options.size
-    run(config, options.out, publish)
+    run(config, options.out, conclude)

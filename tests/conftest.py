@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from invjax import devices
-from invjax.analysis import publish
+from invjax.analysis import conclude
 from invjax.runs import config as configs
 from invjax.runs import run as runner
 
@@ -25,7 +25,7 @@ def as_accelerators(monkeypatch):
 
 def run(config, workdir):
     """Runs a config as the command does."""
-    runner.run(config, workdir, publish)
+    runner.run(config, workdir, conclude)
 
 
 def blobs(side, seed=0):

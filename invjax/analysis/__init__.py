@@ -9,6 +9,15 @@ import sys
 from pathlib import Path
 
 
+def conclude(workdir: Path, study: bool) -> None:
+    """What a run does at its end: `publish`, and print the means and where the page is."""
+    from invjax.analysis import terminal
+
+    page = publish(workdir, study)
+    terminal.show(workdir)
+    print(f"{page}: open it in a browser")
+
+
 def publish(workdir: Path, study: bool = False) -> Path:
     """Makes figures, tables and page of a run, and says what they lack.
 

@@ -1,4 +1,4 @@
-"""The results of many runs as one table.
+"""One or many runs as one pandas frame: its rows, the order of layers, the measure to be shown, labels.
 
 frame = invjax.read_results("out/fast", "out/paper")
 frame.groupby(["run", "representation"]).normalized_error.agg(["mean", "std"])
@@ -13,7 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from invjax.errors import UserError
+from invjax.runs.store import describe
 
 if TYPE_CHECKING:
     import pandas
@@ -51,12 +54,11 @@ def read_results(*directories: str | Path) -> pandas.DataFrame:
     for run in runs:
         if not run.config:
             warnings.warn(f"{run.workdir / 'config.json'}: missing or damaged, its fields are left empty", stacklevel=2)
-    return _table(runs)
+    return frame_of(runs)
 
 
-def table_of(run: Run) -> pandas.DataFrame:
-    """`read_results` of a run that has been read already."""
-    return _table([run])
+LINE = ["representation", "layer"]  # what names a line of a table
+SERIES = ["variant", "lambda_tv"]  # what there may be several of on a line
 
 
 def _runs_in(directory: Path) -> list[Path]:
@@ -71,7 +73,8 @@ def _runs_in(directory: Path) -> list[Path]:
     return runs
 
 
-def _table(runs: Sequence[Run]) -> pandas.DataFrame:
+def frame_of(runs: Sequence[Run]) -> pandas.DataFrame:
+    """`read_results` of runs that have been read already, one or more."""
     import pandas
 
     from invjax.runs.rundir import short_names
@@ -120,3 +123,41 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 def _differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     fields = dict.fromkeys(field for config in configs for field in config)
     return [field for field in fields if any(config.get(field) != configs[0].get(field) for config in configs)]
+
+
+def measure_of(frame: pandas.DataFrame) -> str:
+    """The measure to be shown: the normalized error where every run has one, since it needs several pictures."""
+    known = np.isfinite(frame.normalized_error).groupby(frame.run).any().all()
+    return "normalized_error" if known else "relative_error"
+
+
+def varying(frame: pandas.DataFrame, fixed: Sequence[str], candidates: Sequence[str]) -> list[str]:
+    """The candidates that still vary where the fixed fields, and the candidates found before, do not."""
+    found: list[str] = []
+    for field in candidates:
+        known = frame.drop_duplicates([*fixed, *found])
+        if len(frame.drop_duplicates([*fixed, *found, field])) > len(known):
+            found.append(field)
+    return found
+
+
+def lines(frame: pandas.DataFrame) -> list[tuple[str, str]]:
+    """(representation, layer) of all reconstructions, representations as they come, layers in order of the network."""
+    pairs = dict(zip(zip(frame.representation, frame.layer, strict=True), frame.depth, strict=True))
+    order = {name: place for place, name in enumerate(dict.fromkeys(frame.representation))}
+    return sorted(pairs, key=lambda pair: (order[pair[0]], pairs[pair]))
+
+
+def features_of(frame: pandas.DataFrame) -> list[str]:
+    """What was inverted, "caffenet conv1", in the order of `lines`."""
+    return [" ".join(filter(None, line)) for line in lines(frame)]
+
+
+def values(frame: pandas.DataFrame, field: str) -> list[Any]:
+    """The different values of a field as they come, layers in order of the network."""
+    return list(dict.fromkeys(layer for _, layer in lines(frame)) if field == "layer" else dict.fromkeys(frame[field]))
+
+
+def labels(fields: Sequence[str], key: Sequence[Any]) -> str:
+    """Values of several fields in one label."""
+    return ", ".join(filter(None, (describe(*pair) for pair in zip(fields, key, strict=True))))

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invjax.analysis.frame import table_of
-from invjax.analysis.summary import LINE, Summary, labels, summarise
+from invjax.analysis.frame import LINE, frame_of, labels
+from invjax.analysis.summary import Summary, summarise
 from invjax.files import write_atomically
 from invjax.runs import rundir
 
@@ -62,7 +62,7 @@ def write(workdir: Path) -> None:
         UserError: not a run directory.
         OSError: it cannot be written.
     """
-    frame = table_of(rundir.read(workdir))
+    frame = frame_of([rundir.read(workdir)])
     summary = summarise(frame)
     table = tabulate(frame, summary)
     contents = {
@@ -94,7 +94,7 @@ def tabulate(frame: pandas.DataFrame, summary: Summary) -> Table:
         )
         for line, cells in found.items()
     ]
-    header = names + [labels(summary.series, column) or summary.title for column in columns]
+    header = names + [labels(summary.series, column) or summary.shown.title for column in columns]
     return Table(_caption(frame, summary, names, len(columns)), header, lines)
 
 
@@ -106,16 +106,17 @@ def _names(summary: Summary) -> list[str]:
 
 
 def _cells(summary: Summary, rows: Sequence[dict[str, Any]]) -> list[Cell]:
-    scale = 100 if summary.percent else 1
+    shown = summary.shown
     means, deviations = (
-        [scale * row.get(f"{summary.measure}_{which}", math.nan) for row in rows] for which in ("mean", "std")
+        [shown.factor * row.get(f"{summary.measure}_{which}", math.nan) for row in rows] for which in ("mean", "std")
     )
     known = [mean for mean in means if not math.isnan(mean)]
+    best = (min if shown.least_is_best else max)(known, default=math.nan)
     cells = []
     for mean, deviation in zip(means, deviations, strict=True):
-        decimals = 1 if summary.percent else _decimals(mean)
+        decimals = _decimals(mean) if shown.decimals is None else shown.decimals
         texts = ["" if math.isnan(value) else f"{value:.{decimals}f}" for value in (mean, deviation)]
-        cells.append(Cell(texts[0], texts[1], best=len(known) > 1 and mean == min(known)))
+        cells.append(Cell(texts[0], texts[1], best=len(known) > 1 and mean == best))
     return cells
 
 
@@ -126,11 +127,10 @@ def _decimals(value: float) -> int:
 
 def _caption(frame: pandas.DataFrame, summary: Summary, names: list[str], columns: int) -> str:
     least, most, diverged = summary.cells.n.min(), summary.cells.n.max(), (frame.status == "diverged").sum()
-    measure, _, unit = summary.title.partition(", ")
     what = [
-        measure.capitalize(),
+        summary.shown.heading.capitalize(),
         "" if "representation" in names else f"of {summary.cells.representation[0]}",
-        f"in {unit}" if unit else "",
+        f"in {summary.shown.unit}" if summary.shown.unit else "",
     ]
     facts = [
         " ".join(filter(None, what)),

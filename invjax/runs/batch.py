@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from invjax import inversion, losses, memory
 from invjax.runs import movie
 from invjax.runs.checkpoint import Saved
-from invjax.runs.directory import Row
 from invjax.runs.plan import Job, Reconstruction, Targets
+from invjax.runs.store import Key
 
 MOVIE_FRAMES = 40  # at most, about
 MOVIE_BATCH = 16  # frames of more reconstructions, and checkpoints of them, would be hundreds of megabytes
@@ -35,7 +35,7 @@ class Batch:
     rows: tuple[Reconstruction, ...]
 
     @property
-    def keys(self) -> list[Row]:
+    def keys(self) -> list[Key]:
         """What tells each reconstruction from all others of the run."""
         return [self.job.key(row) for row in self.rows]
 

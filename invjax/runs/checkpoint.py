@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from absl import logging
 from invjax.errors import first_line
 from invjax.files import write_atomically
 from invjax.inversion import Progress
+from invjax.runs.store import Key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Checkpoint:
         keys: what tells its reconstructions from others, to be found by `saved_batches`.
     """
 
-    def __init__(self, path: Path, keys: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, path: Path, keys: Sequence[Key] = ()) -> None:
         self._path, self._keys = path.absolute(), keys
 
     def save(self, saved: Saved) -> None:
@@ -102,16 +103,16 @@ class Checkpoint:
         return ocp.CheckpointManager(self._path, options=options)
 
 
-def saved_batches(folder: Path) -> list[list[dict[str, Any]]]:
+def saved_batches(folder: Path) -> list[list[Key]]:
     """Keys of the batches that have a checkpoint below a folder, in an order that depends on nothing else.
 
     Where the list of a batch is damaged, its reconstructions start again.
     """
     found = []
     for path in sorted(folder.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, TypeError):
             if any(step.name.isdigit() for step in path.with_suffix("").iterdir()):
-                found.append(json.loads(path.read_text(encoding="utf-8")))
+                found.append([Key(*key) for key in json.loads(path.read_text(encoding="utf-8"))])
     return found
 
 

@@ -4,7 +4,7 @@ config.json       the config; another one is refused
 environment.json  versions, device and command of the last start
 representations.json  the layers of their networks: origins.py
 pictures.json     hashes of pictures, features and weights; others are refused
-results.csv       one row per finished reconstruction; with history.jsonl and failures.json: ledger.py
+results.csv       one row per finished reconstruction; with history.jsonl and failures.json: store.py
 history.jsonl     one line per reconstruction: the objective's terms along the way
 images/NAME/      original.png and .npz, if any, and, per reconstruction, .png to look at and .npz with the exact
                   numbers, on request .webp, how it came about
@@ -25,33 +25,20 @@ import json
 import platform
 import shutil
 import traceback
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from invjax import devices
 from invjax.errors import UserError
 from invjax.files import write_atomically
 from invjax.runs.config import as_dict, default
-from invjax.runs.store import COLUMNS, KEY, Key, Ledger, Row, iter_rows, key_of, read_rows
+from invjax.runs.store import TABLE, History, Key, Ledger, Row, read_rows
 from invjax.runs.team import Team, collect, refuse_strangers
 from invjax.version import __version__
-
-__all__ = [
-    "COLUMNS",
-    "KEY",
-    "Row",
-    "RunDirectory",
-    "environment",
-    "iter_rows",
-    "key_of",
-    "read_rows",
-    "refuse_another_run",
-]
 
 # may change: the pictures themselves are compared, the others change no result
 FREE = ("images", "features", "batch_size", "checkpoint_seconds", "movie", "study", "tensorboard", "figure")
@@ -69,7 +56,7 @@ class RunDirectory:
         config: of `config.as_dict`.
         pictures: of `plan.fingerprints`.
         representations: of `origins.as_dict`.
-        planned: `key_of` every reconstruction that the config asks for, in order.
+        planned: keys of all reconstructions that the config asks for, in order.
         command: what was typed.
         team: the processes that work here; by default, this one.
 
@@ -99,7 +86,7 @@ class RunDirectory:
             records = {"environment": surroundings, "representations": representations, "pictures": pictures}
             for name, content in (records | {"config": config}).items():
                 write_atomically(path / f"{name}.json", json.dumps(content, indent=2) + "\n")
-        self._before = set() if self._team.alone else {key_of(row) for row in iter_rows(path / "results.csv")}
+        self._before = set() if self._team.alone else {row.key for row in read_rows(path / TABLE)}
         self._ledger, self._logged = Ledger(self._team.folder), ""
         self._team.agree(_digest(config, pictures, planned))
 
@@ -119,32 +106,32 @@ class RunDirectory:
         self._ledger.sort(self._planned)
 
     @property
-    def failures(self) -> list[Row]:
+    def failures(self) -> list[dict[str, str]]:
         """What could not be computed since it was opened."""
         return self._ledger.failures
 
     def finished(self) -> set[Key]:
-        """`key_of` every reconstruction that is done, by others of the team as of the start."""
+        """keys of all reconstructions that is done, by others of the team as of the start."""
         return self._before | self._ledger.finished
 
     def rows(self) -> Iterator[Row]:
         """The rows of results.csv."""
-        return iter_rows(self.path / "results.csv")
+        return read_rows(self.path / TABLE)
 
-    def checkpoint_path(self, rows: list[Row]) -> Path:
+    def checkpoint_path(self, keys: Sequence[Key]) -> Path:
         """Where the state of a batch in flight belongs: a name that only the same reconstructions have."""
-        name = hashlib.sha256(repr([key_of(row) for row in rows]).encode()).hexdigest()
+        name = hashlib.sha256(repr(list(keys)).encode()).hexdigest()
         return self.path / "checkpoints" / name[:16]
 
     def clear_checkpoints(self) -> None:
         """Removes what is left of batches that were cut otherwise."""
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
 
-    def add(self, rows: list[Row], histories: list[dict[str, np.ndarray]]) -> None:
+    def add(self, rows: Sequence[Row], histories: Iterable[History]) -> None:
         """Records finished reconstructions whose pictures are already written; arguments as of `Ledger.add`."""
         self._ledger.add(rows, histories)
 
-    def fail(self, keys: list[Row], reason: str) -> None:
+    def fail(self, keys: Iterable[Key], reason: str) -> None:
         """Records reconstructions that could not be computed; arguments as of `Ledger.fail`."""
         self._ledger.fail(keys, reason)
 
@@ -174,7 +161,7 @@ def refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, s
     there = _as_now(_read_json(path / "config.json"))
     here = _as_now(json.loads(json.dumps(config)))
     different = [name for name in {**there, **here} if there.get(name) != here.get(name) and name not in FREE]
-    dropped = sum(key_of(row) not in planned for row in iter_rows(path / "results.csv"))
+    dropped = sum(row.key not in planned for row in read_rows(path / TABLE))
     if dropped or not set(different) <= set(GROWING):
         changes = ", ".join(f"{name} (there {there.get(name)}, here {here.get(name)})" for name in different)
         changes = changes or f"{dropped} of its reconstructions are not asked for any more"

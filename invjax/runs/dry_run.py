@@ -13,9 +13,10 @@ from rich.table import Table
 from invjax.runs import config as configs
 from invjax.runs import estimate
 from invjax.runs.batch import largest
-from invjax.runs.directory import iter_rows, key_of, refuse_another_run
+from invjax.runs.directory import refuse_another_run
 from invjax.runs.plan import Job, Reconstruction, fingerprints, make_jobs
 from invjax.runs.progress import duration
+from invjax.runs.store import read_rows
 
 
 def show(config: ConfigDict, workdir: Path) -> None:
@@ -29,16 +30,16 @@ def show(config: ConfigDict, workdir: Path) -> None:
         UserError: what the run would refuse.
     """
     jobs = make_jobs(config)
-    planned = {key_of(job.key(row)) for job in jobs for row in job.rows}
+    planned = {job.key(row) for job in jobs for row in job.rows}
     refuse_another_run(workdir, configs.as_dict(config), fingerprints(jobs), planned)
     tables = workdir / "results.csv", *workdir.glob("processes/*/results.csv")  # the latter of a run that was killed
-    finished = {key_of(row) for table in tables for row in iter_rows(table)}
+    finished = {row.key for table in tables for row in read_rows(table)}
     table = Table(
         "", "pictures", "λ_TV", "variants", "reconstructions", "batches", "about", box=box.SIMPLE, pad_edge=False
     )
     count = seconds = 0.0
     for job in jobs:
-        rows = tuple(row for row in job.rows if key_of(job.key(row)) not in finished)
+        rows = tuple(row for row in job.rows if job.key(row) not in finished)
         size = largest(rows, config) if rows else 1
         time = _seconds(job, rows, size) if rows else 0.0
         count, seconds = count + len(rows), seconds + time

@@ -45,6 +45,7 @@ from invjax.runs.sources import (
     on_demand,
     picture_shapes,
 )
+from invjax.runs.store import Key
 from invjax.types import Feature, Image, Representation, work
 
 if TYPE_CHECKING:
@@ -201,16 +202,10 @@ class Job:
         pictures = {place: self.starts[place] for place in dict.fromkeys(places)}
         return jnp.asarray(np.stack([pictures[place] for place in places]))
 
-    def key(self, row: Reconstruction) -> dict[str, Any]:
+    def key(self, row: Reconstruction) -> Key:
         """What tells a reconstruction from all others of the run."""
-        return {
-            "image": row.image,
-            "representation": self.phi.name,
-            "layer": self.phi.layer,
-            "variant": row.variant,
-            "lambda_tv": row.lambda_tv,
-            "restart": row.restart,
-        }
+        place = {"representation": self.phi.name, "layer": self.phi.layer, "lambda_tv": row.lambda_tv}
+        return Key.of({name: getattr(row, name) for name in ("image", "variant", "restart")} | place)
 
     @property
     def work(self) -> float:
@@ -305,18 +300,10 @@ def _refuse_twins(jobs: list[Job]) -> None:
         for row in job.rows:
             place = stem(job, row)
             if place in taken:
-                raise UserError(f"config.sweep: {describe(job, row)} is asked for twice, or differs by too little")
+                raise UserError(f"config.sweep: {job.key(row)} is asked for twice, or differs by too little")
             if len(place.rpartition("/")[2].encode()) > LONGEST_NAME:
                 raise UserError(f"config.sweep: '{row.variant}' is too long for the name of a file: vary fewer fields")
             taken.add(place)
-
-
-def describe(job: Job, row: Reconstruction) -> str:
-    """A reconstruction in a few words: "cat from hog, λ_TV 0.5, restart 0"."""
-    what = f"{job.phi.name} {job.phi.layer}".strip()
-    return ", ".join(
-        filter(None, (f"{row.image} from {what}", row.variant, f"λ_TV {row.lambda_tv:g}, restart {row.restart}"))
-    )
 
 
 def stem(job: Job, row: Reconstruction) -> str:

@@ -1,46 +1,19 @@
-"""What a person sees of a run: a line with progress, loss, speed and time left, and a table at the end."""
+"""What a person sees of a run: a line with progress, loss, speed and time left."""
 
 from __future__ import annotations
 
 import math
-import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 LINE_SECONDS = 60.0  # between two lines where there is no terminal to draw on
 FRAMES_PER_SECOND = 2
 BAR_WIDTH = 20
 LEAST_IMPORTANT = ("finished", "bar", "speed", "loss", "what")  # what a narrow terminal does without, in this order
-
-GROUP = ("representation", "layer", "lambda_tv", "variant")  # what has a line of its own in the table
-MEASURES = {  # factor, format, and whether with a standard deviation
-    "relative_error": (1, "{:.4f}", True),
-    "normalized_error": (100, "{:.1f}", True),
-    "psnr": (1, "{:.1f}", False),
-    "ssim": (1, "{:.2f}", False),
-}
-HEADINGS = {
-    "what": "",
-    "lambda_tv": "λ_TV",
-    "variant": "variant",
-    "n": "n",
-    "relative_error": "relative error",
-    "normalized_error": "normalized, %",
-    "psnr": "PSNR",
-    "ssim": "SSIM",
-    "status": "status",
-}
-NARROW_WITHOUT = ("ssim", "psnr", "n", "status", "normalized_error")
-GAP = 2
-WIDEST = 1000  # a file is as wide as it needs to be
 
 
 class Display:
@@ -171,64 +144,3 @@ def duration(seconds: float) -> str:
         if seconds < 100 * length:
             return f"{seconds / length:{style}} {unit}"
     return f"{seconds / 86400:.1f} days"
-
-
-def print_table(rows: Iterable[dict[str, Any]]) -> None:
-    """Prints mean (± standard deviation) of each measure, a line per representation, layer, λ_TV and variant.
-
-    Columns without a value are left out, then those of which a narrow terminal has no room; the status is told where
-    not every reconstruction went well.
-
-    Args:
-        rows: of results.csv, values as text or numbers, "" where there is none.
-    """
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:  # of which there may be a million
-        told = {name: row[name] for name in (*MEASURES, "status") if name in row}
-        groups.setdefault(tuple(str(row.get(name, "")) for name in GROUP), []).append(told)
-    lines = list(_lines(groups))
-    columns = {name: [line.get(name, "") for line in lines] for name in HEADINGS}
-    columns = {name: cells for name, cells in columns.items() if any(cells)}
-    console = Console(width=None if sys.stdout.isatty() else WIDEST)
-    for name in NARROW_WITHOUT:
-        if sum(max(map(len, [HEADINGS[name], *cells])) + GAP for name, cells in columns.items()) <= console.width:
-            break
-        columns.pop(name, None)
-    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold")
-    for name in columns:
-        table.add_column(HEADINGS[name], no_wrap=True, justify="right" if name in MEASURES or name == "n" else "left")
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*cells)
-    console.print(table)
-
-
-def _lines(groups: dict[tuple[str, ...], list[dict[str, Any]]]) -> Iterator[dict[str, str]]:
-    """Cells by column. Layers stand below the name of their representation, and names are not repeated."""
-    before = ("", "")
-    for (representation, layer, weight, variant), rows in groups.items():
-        if layer and representation != before[0]:
-            yield {"what": representation}
-        name = f"  {layer}" if layer else representation
-        yield {
-            "what": "" if (representation, layer) == before else name,
-            "lambda_tv": weight,
-            "variant": variant,
-            "n": str(len(rows)),
-            "status": _states(rows),
-        } | {measure: _spread(rows, measure) for measure in MEASURES}
-        before = representation, layer
-
-
-def _spread(rows: list[dict[str, Any]], column: str) -> str:
-    """Mean of a measure, and its standard deviation where it is wanted and there is one."""
-    factor, style, deviation = MEASURES[column]
-    values = [factor * float(row[column]) for row in rows if row.get(column, "") != ""]
-    if not values:
-        return ""
-    mean = style.format(np.mean(values))
-    return f"{mean} ± {style.format(np.std(values, ddof=1))}" if deviation and len(values) > 1 else mean
-
-
-def _states(rows: list[dict[str, Any]]) -> str:
-    states = [row["status"] for row in rows]
-    return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states) - {"ok"}))

@@ -13,8 +13,9 @@ from invjax import devices, images, metrics
 from invjax.files import write_atomically
 from invjax.runs import movie
 from invjax.runs.batch import Batch, Solved
-from invjax.runs.directory import Row, RunDirectory
+from invjax.runs.directory import RunDirectory
 from invjax.runs.plan import Job, compute_features, stem
+from invjax.runs.store import Row
 from invjax.types import Feature
 
 
@@ -49,25 +50,28 @@ def _row(batch: Batch, solved: Solved, index: int, feature: Feature, workdir: Pa
     shown = metrics.row(target)
     norm = metrics.distance(shown)
     error = (metrics.distance(metrics.row(feature), shown) / norm) ** 2  # of the picture that is kept
-    return (
-        job.key(reconstruction)
-        | {
-            "weights": job.phi.origin.source,
-            "recipe": job.recipe,
-            "lambda_alpha": reconstruction.weights.get("alpha", 0.0),
-            "seed": reconstruction.seed,
-            "steps": job.steps,
-            "status": result.status[index],
-            "relative_error": error,
-            "normalized_error": metrics.normalized_error(error, norm, batch.targets.pairwise_distance),
-            "seconds": solved.seconds / len(batch.rows),
-            "picture": f"{place}.png",
-        }
-        | _likeness(job, batch.targets.originals.get(reconstruction.picture), image)
+    return Row(
+        image=reconstruction.image,
+        representation=job.phi.name,
+        layer=job.phi.layer,
+        weights=job.phi.origin.source,
+        variant=reconstruction.variant,
+        recipe=job.recipe,
+        lambda_tv=reconstruction.lambda_tv,
+        lambda_alpha=reconstruction.weights.get("alpha", 0.0),
+        seed=str(reconstruction.seed),
+        restart=reconstruction.restart,
+        steps=job.steps,
+        status=str(result.status[index]),
+        relative_error=error,
+        normalized_error=metrics.normalized_error(error, norm, batch.targets.pairwise_distance),
+        **_likeness(job, batch.targets.originals.get(reconstruction.picture), image),
+        seconds=solved.seconds / len(batch.rows),
+        picture=f"{place}.png",
     )
 
 
-def _likeness(job: Job, original: np.ndarray | None, image: np.ndarray) -> Row:
+def _likeness(job: Job, original: np.ndarray | None, image: np.ndarray) -> dict[str, float]:
     """Measures in pixels, which need an original."""
     if original is None:
         return {"psnr": math.nan, "ssim": math.nan}

@@ -21,25 +21,26 @@ from invjax.runs import config as configs
 from invjax.runs import origins
 from invjax.runs.batch import Batch, Descent, Solved, batch_size, by_dictionary
 from invjax.runs.checkpoint import Checkpoint, Saved
-from invjax.runs.directory import RunDirectory, key_of
+from invjax.runs.directory import RunDirectory
 from invjax.runs.events import Writer
 from invjax.runs.originals import save_originals
-from invjax.runs.plan import Job, Reconstruction, describe, fingerprints, make_jobs, stem
-from invjax.runs.progress import Display, print_table
+from invjax.runs.plan import Job, Reconstruction, fingerprints, make_jobs, stem
+from invjax.runs.progress import Display
 from invjax.runs.record import record
 from invjax.runs.share import Portion, left, share
+from invjax.runs.store import Key
 from invjax.runs.team import Lost, Team
 
-Publish: TypeAlias = Callable[[Path, bool], Path]  # of a run directory, and whether to study its restarts
+Conclude: TypeAlias = Callable[[Path, bool], None]  # of a run directory, and whether to study its restarts
 
 
-def run(config: ConfigDict, workdir: Path, publish: Publish, team: Team | None = None) -> None:
+def run(config: ConfigDict, workdir: Path, conclude: Conclude, team: Team | None = None) -> None:
     """Runs a config in a run directory, or goes on with it where it stopped.
 
     Args:
         config: of `config.load`, not yet checked.
         workdir: the run directory.
-        publish: what to make of the finished run, `analysis.publish`.
+        conclude: what to do with the results at the end, `analysis.conclude`.
         team: the processes that share the work, each calling this with the same config; by default, this one.
 
     Raises:
@@ -48,9 +49,9 @@ def run(config: ConfigDict, workdir: Path, publish: Publish, team: Team | None =
         OSError: the disk is full or the directory cannot be written.
         KeyboardInterrupt: Ctrl-C or SIGTERM; everything is on disk and the same command goes on.
     """
-    team, page = team or Team(workdir), None
+    team = team or Team(workdir)
     jobs = make_jobs(config)
-    planned = dict.fromkeys(key_of(job.key(row)) for job in jobs for row in job.rows)
+    planned = dict.fromkeys(job.key(row) for job in jobs for row in job.rows)
     record_of_config, command = configs.as_dict(config), shlex.join(sys.argv)
     made = origins.as_dict(job.phi for job in jobs)
     with RunDirectory(workdir, record_of_config, fingerprints(jobs), made, planned, command, team) as directory:
@@ -60,28 +61,24 @@ def run(config: ConfigDict, workdir: Path, publish: Publish, team: Team | None =
             _run_jobs(jobs, directory, config, team)
             lost = team.wait()
             if team.leads:
-                page = _finish(directory, config, publish, keep_checkpoints=bool(lost))
+                _finish(directory, config, conclude, keep_checkpoints=bool(lost))
         except OSError as error:
             kept = f"{error.strerror or error}; what was finished is kept, and the same command goes on"
             raise OSError(error.errno, kept, error.filename) from error
-    if page:
-        print_table(directory.rows())
-        print(f"{page}: open it in a browser")
     missing = len(planned) - len(directory.finished()) - len(directory.failures) if team.leads else None
     _conclude(directory, len(planned), lost, missing)
 
 
-def _finish(directory: RunDirectory, config: ConfigDict, publish: Publish, keep_checkpoints: bool) -> Path | None:
-    """Brings together what the team has found, studies and publishes it; the path of the page, if there is one."""
+def _finish(directory: RunDirectory, config: ConfigDict, conclude: Conclude, keep_checkpoints: bool) -> None:
+    """Brings together what the team has found, and concludes the run."""
     try:
         directory.unite()
     except UserError as error:  # a process that was silent for long may have the folder after all
         raise Incomplete(f"{error}; what was found is kept, and the same command brings it together") from None
     if not keep_checkpoints:
         directory.clear_checkpoints()
-    if not directory.finished():
-        return None
-    return publish(directory.path, config.study)
+    if directory.finished():
+        conclude(directory.path, config.study)
 
 
 def _run_jobs(jobs: list[Job], directory: RunDirectory, config: ConfigDict, team: Team) -> None:
@@ -253,7 +250,7 @@ class _Runner:
 
 def _several(job: Job, rows: Sequence[Reconstruction]) -> str:
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-    return f"{describe(job, rows[0])}{more}"
+    return f"{job.key(rows[0])}{more}"
 
 
 def _summary(error: Exception) -> str:
@@ -266,11 +263,11 @@ def _conclude(directory: RunDirectory, planned: int, lost: Sequence[Lost], missi
     """Raises for what failed, and for what processes that ended early have left; None: only another one knows."""
     told = []
     if failed := directory.failures:
-        first = failed[0]
-        what = f"{first['image']} from {first['representation']} {first['layer']}".rstrip()
+        first = Key.of(failed[0])
         told.append(
-            f"{len(failed)} of {planned} reconstructions failed, {what} first: {first['reason']}; all reasons are in "
-            f"{directory.path}/failures.json, and the same command tries them again"
+            f"{len(failed)} of {planned} reconstructions failed, {first.image} from {first.feature} first: "
+            f"{failed[0]['reason']}; all reasons are in {directory.path}/failures.json, "
+            "and the same command tries them again"
         )
     if lost and missing != 0:
         fates = " and ".join(other.fate for other in lost)

@@ -7,66 +7,18 @@ import dataclasses
 import functools
 import io
 import json
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from invjax.errors import UserError
-from invjax.runs import origins
+from invjax.runs import origins, store
+from invjax.runs.store import History, Key, Row
 from invjax.types import Origin
 
-Key = tuple[str, str, str, str, str, int]  # image, representation, layer, variant, lambda_tv, restart
-History = dict[str, np.ndarray]  # "step" and the terms of the objective, float64 [points]
 K = TypeVar("K", bound=Hashable)
 
 STUDY = ("restarts.csv", "distances.csv", "best_of_k.csv")
-FAILURE = ("image", "representation", "layer", "variant", "lambda_tv", "restart", "reason")
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One reconstruction, as results.csv tells it; what is not known is empty or NaN."""
-
-    image: str
-    representation: str
-    layer: str
-    weights: str
-    variant: str
-    recipe: str
-    lambda_tv: float
-    lambda_alpha: float
-    seed: str
-    restart: int
-    steps: int
-    status: str
-    relative_error: float
-    normalized_error: float
-    psnr: float
-    ssim: float
-    seconds: float
-    picture: str
-
-    @property
-    def weight(self) -> str:
-        """λ_TV as a name."""
-        return _weight(self.lambda_tv)
-
-    @property
-    def feature(self) -> str:
-        """What was inverted."""
-        return f"{self.representation} {self.layer}".strip()
-
-    @property
-    def key(self) -> Key:
-        """What names this reconstruction in history.jsonl."""
-        return self.image, self.representation, self.layer, self.variant, self.weight, self.restart
-
-
-COLUMNS = {field.name: str(field.type) for field in dataclasses.fields(Row)}
-NEW = dict.fromkeys(("weights", "variant"), "")  # columns that tables of earlier versions do not have
 
 
 def grouped(rows: Iterable[Row], key: Callable[[Row], K]) -> dict[K, list[Row]]:
@@ -95,7 +47,7 @@ class Run:
         name: what to call it, different for each run of a page.
         config: of config.json; empty when missing.
         environment: of environment.json; empty when missing.
-        failures: what could not be computed, text by FAILURE.
+        failures: what could not be computed, of `store.read_failures`.
         origins: what the representations were made by, and the layers of their networks, by name.
         study: tables of the study of restarts, by the file's name; empty where there was none.
         warnings: what is missing or damaged, a line each; grows as files are read.
@@ -203,47 +155,13 @@ def short_names(workdirs: Sequence[Path]) -> list[str]:
 
 
 def _rows(workdir: Path) -> list[Row]:
-    path = workdir / "results.csv"
+    path = workdir / store.TABLE
     if not path.is_file():
         raise UserError(f"{workdir}: not a run directory: there is no results.csv in it")
-    try:
-        text = _whole_lines(path.read_bytes()).decode("utf-8-sig")
-        table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        missing = sorted(COLUMNS.keys() - NEW.keys() - set(table.fieldnames or ()))
-        if table.fieldnames and missing:
-            raise UserError(f"{path}: the table lacks the column {missing[0]}")
-        rows = [_row(NEW | record, f"{path}, line {table.line_num}") for record in table]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: damaged, not a table of comma-separated values ({error})") from None
+    rows = list(store.read_rows(path))
     if not rows:
         raise UserError(f"{path}: no reconstructions in it yet")
     return rows
-
-
-def _whole_lines(data: bytes) -> bytes:
-    """A table without the row that a run is just writing, or was when it was killed; a hand may forget the newline."""
-    before, newline, last = data.rpartition(b"\n")
-    torn = newline and last.count(b",") < data.partition(b"\n")[0].count(b",")
-    return before + newline if torn else data
-
-
-def _row(record: dict[str, Any], place: str) -> Row:
-    convert: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": _number}
-    values: dict[str, Any] = {}
-    for name, kind in COLUMNS.items():
-        if record[name] is None:
-            raise UserError(f"{place}: the row ends before the column {name}")
-        try:
-            values[name] = convert[kind](record[name])
-        except ValueError:
-            raise UserError(f"{place}: {name} is '{record[name]}', not a number") from None
-    return Row(**values)
-
-
-def _number(text: str | float | None) -> float:
-    return math.nan if text is None or text == "" else float(text)
 
 
 def _record(run: Run, name: str, loss: str) -> dict[str, Any]:
@@ -261,12 +179,12 @@ def _record(run: Run, name: str, loss: str) -> dict[str, Any]:
 
 
 def _histories(run: Run) -> dict[Key, History]:
-    name, wanted = "history.jsonl", {row.key for row in run.rows}
+    name, wanted = store.HISTORIES, {row.key for row in run.rows}
     histories: dict[Key, History] = {}
     for number, line in enumerate(run.lines(name, "no loss curves"), start=1):
         try:
             if line.strip():
-                key, history = _history(line)
+                key, history = store.read_history(line)
                 histories |= {key: history} if key in wanted else {}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # all that odd JSON can raise
             run.warn(f"{name}, line {number} is damaged: its loss curve is not shown")
@@ -276,29 +194,14 @@ def _histories(run: Run) -> dict[Key, History]:
     return histories
 
 
-def _history(line: bytes) -> tuple[Key, History]:
-    record = json.loads(line)
-    history = {name: np.array(values, np.float64) for name, values in record.items() if isinstance(values, list)}
-    if any(values.shape != (len(history["step"]),) for values in history.values()):
-        raise ValueError("lists of different lengths")
-    names = str(record["image"]), str(record["representation"])
-    layer, variant = (str(record.get(name) or "") for name in ("layer", "variant"))
-    return (*names, layer, variant, _weight(_number(record["lambda_tv"])), int(record["restart"])), history
-
-
 def _failures(run: Run) -> list[dict[str, str]]:
-    name, loss = "failures.json", "what failed is not shown"
-    if run.locate(name) is None:
+    if run.locate(store.FAILURES) is None:
         return []
     try:
-        return [_failure(record) for record in json.loads(run.read(name, loss) or b"[]")]
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        run.warn(f"{name} is damaged: {loss}")
+        return store.read_failures(run.workdir / store.FAILURES)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        run.warn(f"{store.FAILURES} is damaged: what failed is not shown")
         return []
-
-
-def _failure(record: dict[str, Any]) -> dict[str, str]:
-    return {name: str(record.get(name, "")) for name in FAILURE}
 
 
 def _table(run: Run, name: str) -> Table | None:
@@ -313,7 +216,3 @@ def _table(run: Run, name: str) -> Table | None:
         run.warn(f"{name} is damaged: the study is not shown")
         return None
     return Table(columns, rows)
-
-
-def _weight(value: float) -> str:
-    return f"{value:.6g}"  # the tables need not keep as many digits as the histories

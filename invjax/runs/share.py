@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from invjax.runs.plan import Job, Reconstruction
-from invjax.runs.store import Key, Row, key_of
+from invjax.runs.store import Key
 
 MANY = 32  # reconstructions for each process, for which a job is worth a compilation in all of them
 
@@ -32,21 +32,21 @@ class Portion:
         return tuple(row for batch in self.begun for row in batch) + self.fresh
 
 
-def left(jobs: Sequence[Job], finished: Container[Key], saved: Iterable[Sequence[Row]]) -> list[Portion]:
+def left(jobs: Sequence[Job], finished: Container[Key], saved: Iterable[Sequence[Key]]) -> list[Portion]:
     """What is to be computed of each job.
 
     Args:
         jobs: the plan.
-        finished: `key_of` what is done.
+        finished: keys of what is done.
         saved: keys of the batches that have a checkpoint.
     """
-    batches = [tuple(map(key_of, keys)) for keys in saved]
+    batches = [tuple(keys) for keys in saved]
     first = {batch[0]: batch for batch in sorted(batches, reverse=True) if batch}  # of halves, the first one
     return [_left(job, finished, first) for job in jobs]
 
 
 def _left(job: Job, finished: Container[Key], saved: dict[Key, tuple[Key, ...]]) -> Portion:
-    rows = {key: row for row in job.rows if (key := key_of(job.key(row))) not in finished}
+    rows = {key: row for row in job.rows if (key := job.key(row)) not in finished}
     begun = []
     for key in list(rows):
         batch = saved.get(key, ())

@@ -29,7 +29,7 @@ from invjax import distributed
 from invjax.errors import UserError, one_line
 from invjax.files import lock, write_atomically
 from invjax.runs.checkpoint import saved_batches
-from invjax.runs.store import Ledger, Row
+from invjax.runs.store import Key, Ledger
 
 PATIENCE = 300.0  # seconds of silence after which a process is taken for dead
 BEATS = 20  # in that time
@@ -241,11 +241,12 @@ class Team:
                 "give all processes the same command, and the same files"
             )
 
-    def saved(self) -> list[list[Row]]:
+    def saved(self) -> list[list[Key]]:
         """Keys of the batches that were left in the middle; the same in all processes, as of the start."""
         if self.alone:
             return saved_batches(self._workdir / "checkpoints")
-        return json.loads((self._workdir / "processes" / "saved.json").read_text(encoding="utf-8"))
+        saved = json.loads((self._workdir / "processes" / "saved.json").read_text(encoding="utf-8"))
+        return [[Key(*key) for key in keys] for keys in saved]
 
     def wait(self) -> list[Lost]:
         """Tells the others that the share of this process is done, and waits until theirs are, or they have ended.

@@ -11,7 +11,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from invjax.analysis import publish
+from invjax.analysis import conclude
 from invjax.runs import config as configs, run
 
 count, side, folder, page = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), len(sys.argv) > 4
@@ -20,10 +20,10 @@ for seed in range(count):
     noise = np.random.default_rng(seed).integers(0, 256, (5, 5), dtype=np.uint8)
     Image.fromarray(noise).resize((side, side)).save(folder / "pictures" / f"{seed:05d}.png")
 if not page:
-    run.publish = lambda workdir: None
+    conclude = lambda *_: None
 config = configs.default()
 config.images, config.size, config.steps, config.every = (str(folder / "pictures"),), 0, 3, 3
-run.run(config, folder / "out", publish)
+run.run(config, folder / "out", conclude)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

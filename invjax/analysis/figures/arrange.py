@@ -6,9 +6,10 @@ import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from invjax.analysis.summary import LINE, SERIES, label, labels, values, varying
+from invjax.analysis.frame import LINE, SERIES, labels, values, varying
 from invjax.errors import UserError, suggestion
 from invjax.runs.config import AXES
+from invjax.runs.store import describe
 
 if TYPE_CHECKING:
     import pandas
@@ -85,7 +86,7 @@ def arrange(frame: pandas.DataFrame, rows: str = "", columns: str = "", named: b
     ]
     lines = [line for line in lines if any(line.cells)]
     return Grid(
-        [(label(columns, value) or "–") if told else "" for value in across],
+        [(describe(columns, value) or "–") if told else "" for value in across],
         across if columns == "image" else [],
         lines[:MOST_LINES],
         common,
@@ -153,5 +154,5 @@ def _line(down: list[str], key: tuple[Any, ...], cells: list[Any], named: bool) 
 def _common(frame: pandas.DataFrame, rows: str, columns: str) -> list[str]:
     fields = [field for field in FIELDS[1:] if field not in (rows, columns) and frame[field].nunique() == 1]
     restarts = 1 if "restart" in (rows, columns) else frame.restart.nunique()
-    names = [label(field, frame[field].iloc[0]) for field in fields]
+    names = [describe(field, frame[field].iloc[0]) for field in fields]
     return [name for name in names if name] + [f"best of {restarts} restarts"] * (restarts > 1)

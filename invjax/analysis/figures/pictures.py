@@ -14,10 +14,11 @@ from invjax.analysis.figures import tiles
 from invjax.analysis.figures.arrange import Grid, arrange, bands
 from invjax.analysis.figures.field import box, masks_of
 from invjax.analysis.figures.tiles import Band, Frame, Pictures, Tile
-from invjax.analysis.frame import table_of
-from invjax.analysis.summary import TITLES, measure_of
+from invjax.analysis.frame import frame_of, measure_of
+from invjax.analysis.words import measured
 from invjax.errors import UserError
 from invjax.runs import rundir
+from invjax.runs.store import MEASURES
 from invjax.types import Layer
 
 FIGURE = "figures/pictures"
@@ -45,7 +46,7 @@ def write(workdir: Path, rows: str = "", columns: str = "", field: bool = False)
         OSError: it cannot be written.
     """
     run = rundir.read(workdir)
-    frame, given = table_of(run), bool(run.config.get("features"))  # given features have no originals
+    frame, given = frame_of([run]), bool(run.config.get("features"))  # given features have no originals
     grid = arrange(frame, rows, columns, named=given)
     shown = [row for line in grid.lines for row in line.cells if row]
     originals = [] if given else [_original(image) for image in dict.fromkeys(row.image for row in shown)]
@@ -59,9 +60,7 @@ def write(workdir: Path, rows: str = "", columns: str = "", field: bool = False)
     }
 
     def tile(row: Any) -> Tile:
-        error = getattr(row, measure)
-        caption = f"{100 * error:.1f}" if measure == "normalized_error" else f"{error:#.3g}"
-        return Tile(row.picture, caption, frames.get(row.picture, ()))
+        return Tile(row.picture, measured(measure, getattr(row, measure)), frames.get(row.picture, ()))
 
     def original(image: str) -> Tile:
         seen = [frame for row in shown if row.image == image for frame in frames.get(row.picture, ())]
@@ -69,7 +68,7 @@ def write(workdir: Path, rows: str = "", columns: str = "", field: bool = False)
 
     facts = [
         ", ".join(grid.common),
-        f"Below each its {TITLES[measure]}",
+        f"Below each its {MEASURES[measure].title}",
         "Framed what was seen" if any(frames.values()) else "",
         "Contrast stretched",
         *grid.omitted,

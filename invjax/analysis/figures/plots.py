@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from invjax.analysis.figures import curves
 from invjax.analysis.figures.curves import Curve, Panel
-from invjax.analysis.frame import table_of
-from invjax.analysis.summary import Summary, labels, summarise, varying
+from invjax.analysis.frame import frame_of, labels, varying
+from invjax.analysis.summary import Summary, summarise
 from invjax.errors import one_line
 from invjax.runs import rundir
 
@@ -46,7 +46,7 @@ def write(workdir: Path) -> list[str]:
     """
     folder = Path(workdir) / "figures"
     run = rundir.read(workdir)
-    curves.draw(folder / "errors", error_panels(summarise(table_of(run))))
+    curves.draw(folder / "errors", error_panels(summarise(frame_of([run]))))
     study = Path(workdir) / STUDY
     if not study.exists():
         return []
@@ -66,14 +66,15 @@ def error_panels(summary: Summary) -> list[Panel]:
     cells = summary.cells.assign(
         panel=summary.cells.representation.where(several, ""), place=summary.cells.layer.where(several, whole)
     )
-    scale = 100 if summary.percent else 1
     panels = []
     for title, group in cells.groupby("panel", sort=False):
         drawn = []
         for key, found in _grouped(group, summary.series):
-            means, deviations = (found[f"{summary.measure}_{which}"] * scale for which in ("mean", "std"))
+            means, deviations = (
+                found[f"{summary.measure}_{which}"] * summary.shown.factor for which in ("mean", "std")
+            )
             drawn.append(Curve(labels(summary.series, key), _by(found.place, means), _by(found.place, deviations)))
-        panels.append(Panel(title, summary.title, list(dict.fromkeys(group.place)), drawn, joined=bool(title)))
+        panels.append(Panel(title, summary.shown.title, list(dict.fromkeys(group.place)), drawn, joined=bool(title)))
     return panels
 
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from invjax.analysis.page import pictures
-from invjax.runs.rundir import Row, Run
+from invjax.runs.rundir import Run
+from invjax.runs.store import Row
 
 WHOLE_BYTES = 2 << 20  # pictures of more than that in all are thumbnails, linked to their files
 T = TypeVar("T")

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 from invjax.analysis.page.album import Item
-from invjax.runs.rundir import Row
+from invjax.runs.store import Row, describe
 
 ORDER = {"run": "run", "image": "picture", "representation": "representation"}  # then what was swept, and last
 LAST = {"lambda_tv": "λ_TV", "restart": "restart"}
 NUMBERS = {"lambda_tv": float, "restart": int}
 PART = re.compile(r"(?:^|, )([\w.]+)=")  # of the name of a variant: "beta=1, options.cell=6"
+NAMED = {*ORDER, *LAST, "variant"}  # all others are fields of a sweep
 NOT_SWEPT = "default"
 
 
@@ -64,17 +65,22 @@ class Choices:
         indices = {name: self.index(name) for name in names}
         return {name: self.dimensions[index].values[place[index]] for name, index in indices.items()}
 
+    def describe(self, name: str, value: str) -> str:
+        """A value of a dimension in words; swept fields are told by name."""
+        return describe(name, value) if name in NAMED else f"{name}={value}"
+
 
 def link(settings: Mapping[str, str]) -> str:
     """URL of a part of the page that has these settings; what is not named stays as it is."""
     return "#" + urlencode(settings, quote_via=quote)
 
 
-def choices(items: Sequence[Item]) -> Choices:
+def choices(items: Sequence[Item], features: Sequence[str]) -> Choices:
     """The dimensions of some reconstructions.
 
     Args:
         items: at least one.
+        features: what was inverted, in the order to show it.
     """
     swept = _swept([item.row.variant for item in items])
     settings = [
@@ -83,7 +89,7 @@ def choices(items: Sequence[Item]) -> Choices:
         | {"lambda_tv": item.row.weight, "restart": str(item.row.restart)}
         for item, parts in zip(items, swept, strict=True)
     ]
-    values = {name: _values(name, settings) for name in settings[0]}
+    values = {name: _values(name, settings, features) for name in settings[0]}
     places = [tuple(values[name].index(setting[name]) for name in values) for setting in settings]
     free = _free(list(values), places)
     rows = [item.row for item in items]
@@ -97,8 +103,10 @@ def _noun(rows: Sequence[Row]) -> str:
     return "layer" if all(row.layer for row in rows) else "representation"
 
 
-def _values(name: str, settings: Sequence[Mapping[str, str]]) -> list[str]:
+def _values(name: str, settings: Sequence[Mapping[str, str]], features: Sequence[str]) -> list[str]:
     found = list(dict.fromkeys(setting[name] for setting in settings))
+    if name == "representation":
+        return sorted(found, key=features.index)
     return sorted(found, key=NUMBERS[name]) if name in NUMBERS else found
 
 

@@ -12,13 +12,16 @@ from typing import Any
 
 import jinja2
 
-from invjax.analysis.page import explorer, heatmap, words
+from invjax.analysis import words
+from invjax.analysis.frame import features_of, frame_of, measure_of
+from invjax.analysis.page import explorer, heatmap
 from invjax.analysis.page.album import Album, Item
 from invjax.analysis.page.choices import Choices, choices
 from invjax.errors import UserError
 from invjax.files import write_atomically
 from invjax.runs import rundir
-from invjax.runs.rundir import Row, Run, grouped
+from invjax.runs.rundir import Run, grouped
+from invjax.runs.store import COLUMNS, MEASURES, Row, describe
 
 HERE = Path(__file__).parent
 SCRIPTS = ("state.js", "stage.js", "curves.js", "sheets.js", "page.js")
@@ -85,7 +88,8 @@ def render(runs: Sequence[Run], excerpt: str, folder: Path) -> str:
         HTML.
     """
     album = Album(runs, folder)
-    made = choices(album.items)
+    frame = frame_of(runs)
+    made = choices(album.items, features_of(frame))
     rows = [item.row for item in album.items]
     data = explorer.data(album.items, made) | {"thumbnails": album.thumbnails, "common": _common(rows)}
     script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
@@ -100,7 +104,7 @@ def render(runs: Sequence[Run], excerpt: str, folder: Path) -> str:
         common=_common(rows),
         portraits=_portraits(album.items),
         chips=CHIPS,
-        heat=heatmap.table(album.items, made),
+        heat=heatmap.table(album.items, made, measure_of(frame)),
         table=_by_label(album.items, made),
         gallery=_gallery(album.items, made),
         items=album.items,
@@ -109,7 +113,8 @@ def render(runs: Sequence[Run], excerpt: str, folder: Path) -> str:
         study_rows=STUDY_ROWS,
         differing=_differing(runs),
         status=explorer.STATUS,
-        columns=list(rundir.COLUMNS)[:-1],
+        columns=COLUMNS[:-1],
+        measures=MEASURES,
         data=explorer.as_script(data),
         script=script,
         # the page can load pictures that lie beside it, run this very script, and nothing else
@@ -128,12 +133,10 @@ def _template() -> jinja2.Template:
     environment.filters.update(
         number=words.number,
         exact=words.exact,
-        spread=words.spread,
         cell=words.cell,
         flat=words.flat,
-        percent=lambda value: 100 * value,
     )
-    environment.globals.update(count=words.count)
+    environment.globals.update(count=words.count, spread=words.spread, describe=describe)
     return environment.get_template("page.html")
 
 
@@ -171,7 +174,7 @@ def _gallery(items: Sequence[Item], made: Choices) -> dict[str, dict[str, Any]]:
             if shot:
                 shots[shot.id] = shot
         if once[item.shot.id] == place:
-            label = f"{explorer.label(item.row, made.places[place], made)}, restart {item.row.restart}"
+            label = f"{explorer.label(item.row, made.places[place], made)}, {describe('restart', item.row.restart)}"
             group["items"].append((place, label, item))
     return gallery
 

@@ -12,8 +12,8 @@ import numpy as np
 from invjax.analysis.page import pictures
 from invjax.analysis.page.album import Item, Shot
 from invjax.analysis.page.choices import Choices
-from invjax.analysis.page.words import number
-from invjax.runs.rundir import History, Row
+from invjax.analysis.words import measured, number
+from invjax.runs.store import MEASURES, History, Row, describe
 
 HISTORY_POINTS = 64  # of a loss curve; a longer one is thinned
 TERMS = {
@@ -60,14 +60,14 @@ def as_script(record: dict[str, Any]) -> str:
 
 
 def label(row: Row, place: Sequence[int], choices: Choices) -> str:
-    """What was inverted, and how it differs from other inversions of it: "net conv1, λ_TV = 5"."""
+    """What was inverted, and how it differs from other inversions of it: "net conv1, λ_TV 5"."""
     ways = choices.settings(place, choices.free(without=("image", "representation", "restart")))
-    return ", ".join([row.feature, *(f"{choices.dimension(name).label} = {value}" for name, value in ways.items())])
+    return ", ".join([row.feature, *(choices.describe(name, value) for name, value in ways.items())])
 
 
 def title(row: Row, place: Sequence[int], choices: Choices) -> str:
-    """What a reconstruction is: "cat from net conv1, λ_TV = 5, restart 0"."""
-    return f"{row.image} from {label(row, place, choices)}, restart {row.restart}"
+    """What a reconstruction is: "cat from net conv1, λ_TV 5, restart 0"."""
+    return f"{row.image} from {label(row, place, choices)}, {describe('restart', row.restart)}"
 
 
 def _row(item: Item, place: Sequence[int]) -> dict[str, Any]:
@@ -108,18 +108,13 @@ def _error(row: Row) -> float:
 
 def numbers(row: Row) -> list[tuple[str, str]]:
     """The measures of a reconstruction as (name, value), those that it has."""
-    measures = [
-        ("relative error", row.relative_error, ""),
-        ("normalized error", 100 * row.normalized_error, " %"),
-        ("PSNR", row.psnr, " dB"),
-        ("SSIM", row.ssim, ""),
-        ("time", row.seconds, " s"),
-    ]
     known = [
-        (name, number(value) + unit)
-        for name, value, unit in measures
-        if name == "relative error" or not math.isnan(value)
+        (shown.heading, f"{measured(name, value)} {shown.unit}".rstrip())
+        for name, shown in MEASURES.items()
+        if not math.isnan(value := getattr(row, name)) or name == "relative_error"
     ]
+    if not math.isnan(row.seconds):
+        known.append(("time", f"{number(row.seconds)} s"))
     return [*known, ("recipe", f"{row.recipe}, {row.steps} steps")]
 
 

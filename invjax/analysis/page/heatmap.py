@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,8 @@ import numpy as np
 from invjax.analysis.page import pictures
 from invjax.analysis.page.album import Item
 from invjax.analysis.page.choices import Choices, link
-from invjax.analysis.page.words import finite
+from invjax.analysis.words import mean_and_deviation, spread
+from invjax.runs.store import MEASURES
 
 COLORS = "viridis"
 Column = tuple[tuple[str, str], ...]  # (name of a dimension, value) of each that tells columns apart
@@ -23,15 +23,15 @@ class Cell:
     """The errors of one row and column.
 
     Attributes:
-        values: of all pictures and restarts.
-        least: whether their mean is the least of several in the row.
+        text: their mean ± standard deviation, over all pictures and restarts.
+        best: whether their mean is the best of several in the row.
         href: leads to the reconstructions.
         ground: its colour, "#rrggbb"; "" where there is no mean.
         ink: colour of text on it.
     """
 
-    values: list[float]
-    least: bool
+    text: str
+    best: bool
     href: str
     ground: str
     ink: str
@@ -42,35 +42,36 @@ class Table:
     """The table of errors.
 
     Attributes:
-        measure: what the numbers are.
+        title: what the numbers are.
         columns: what tells each column from the others.
         lines: a cell for each column by what was inverted; None where it was not.
         scale: the least and the greatest mean and colours from one to the other; None without two different means.
     """
 
-    measure: str
+    title: str
     columns: list[Column]
     lines: dict[str, list[Cell | None]]
     scale: tuple[float, float, list[str]] | None
 
 
-def table(items: Sequence[Item], choices: Choices) -> Table:
-    """The mean errors, normalized ones where every run has them, else relative ones.
+def table(items: Sequence[Item], choices: Choices, measure: str) -> Table:
+    """The mean errors.
 
     Args:
         items: at least one reconstruction.
         choices: of the same items.
+        measure: of `store.MEASURES`, the one that is shown.
     """
-    measured = {item.run.name for item in items if math.isfinite(item.row.normalized_error)}
-    normalized = all(item.run.name in measured for item in items)
+    shown = MEASURES[measure]
     across = choices.free(without=("image", "representation", "restart"))
     errors: dict[tuple[str, Column], list[float]] = {}
     for item, place in choices.ordered(items, across):
-        error = 100 * item.row.normalized_error if normalized else item.row.relative_error
         column = tuple(choices.settings(place, across).items())
-        errors.setdefault((choices.settings(place, ["representation"])["representation"], column), []).append(error)
+        name = choices.settings(place, ["representation"])["representation"]
+        errors.setdefault((name, column), []).append(getattr(item.row, measure))
     columns = list(dict.fromkeys(column for _, column in errors))
-    means = {key: statistics.fmean(kept) for key, values in errors.items() if (kept := finite(values))}
+    means = {key: shown.factor * mean_and_deviation(values)[0] for key, values in errors.items()}
+    means = {key: mean for key, mean in means.items() if not math.isnan(mean)}
     colors = _colors(means)
 
     def cell(name: str, column: Column) -> Cell | None:
@@ -78,16 +79,13 @@ def table(items: Sequence[Item], choices: Choices) -> Table:
         if key not in errors:
             return None
         row = [means[name, other] for other in columns if (name, other) in means]
+        best = len(row) > 1 and means.get(key) == (min if shown.least_is_best else max)(row)
         href = link({"representation": name} | dict(column))
-        return Cell(errors[key], len(row) > 1 and means.get(key) == min(row), href, *colors.get(key, ("", "")))
+        return Cell(spread(measure, errors[key]), best, href, *colors.get(key, ("", "")))
 
     names = choices.dimensions[choices.index("representation")].values
-    return Table(
-        "normalized error, %" if normalized else "relative error",
-        columns,
-        {name: [cell(name, column) for column in columns] for name in names},
-        _scale(list(means.values())),
-    )
+    lines = {name: [cell(name, column) for column in columns] for name in names}
+    return Table(shown.title, columns, lines, _scale(list(means.values())))
 
 
 def _colors(means: dict[tuple[str, Column], float]) -> dict[tuple[str, Column], tuple[str, str]]:

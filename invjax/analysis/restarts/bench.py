@@ -13,12 +13,13 @@ from invjax.analysis.restarts.pictures import Restarts, Warn, read_restarts
 from invjax.analysis.restarts.rows import Units, tabulate
 from invjax.analysis.restarts.sample import Sample
 from invjax.analysis.restarts.scope import INVERTED, Scope, Shape, build
-from invjax.analysis.restarts.tables import CEILING, FLOOR, MEASURES, RECONSTRUCTIONS, Found, group_of
+from invjax.analysis.restarts.tables import CEILING, FLOOR, RECONSTRUCTIONS, Found, group_of
 from invjax.errors import UserError
 from invjax.objective import sigma
 from invjax.runs.originals import read_compared, read_original
 from invjax.runs.plan import noise_key
-from invjax.runs.rundir import Row, Run, grouped
+from invjax.runs.rundir import Run, grouped
+from invjax.runs.store import MEASURES, Row
 from invjax.types import InputSpec
 
 

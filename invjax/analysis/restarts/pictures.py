@@ -16,7 +16,8 @@ from invjax.analysis.restarts.scope import Shape
 from invjax.analysis.restarts.tables import Group, group_of
 from invjax.errors import UserError
 from invjax.files import write_atomically
-from invjax.runs.rundir import Row, Run
+from invjax.runs.rundir import Run
+from invjax.runs.store import Row
 
 BRIGHTEST = 64.0  # grey levels: the last colour of the maps
 

@@ -10,7 +10,8 @@ from typing import Any
 from invjax.analysis.restarts.measures import best_of_k
 from invjax.analysis.restarts.sample import Sample
 from invjax.analysis.restarts.scope import INVERTED, PIXELS
-from invjax.analysis.restarts.tables import BEST, DISTANCES, MEASURES, RECONSTRUCTIONS, RESTARTS, Found
+from invjax.analysis.restarts.tables import BEST, DISTANCES, RECONSTRUCTIONS, RESTARTS, Found
+from invjax.runs.store import MEASURES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +55,8 @@ def tabulate(samples: Mapping[str, Sample], units: Units, classifier: str) -> Fo
     measures = samples[RECONSTRUCTIONS].measures
     best = [
         {"metric": measure, "k": k, "best": value}
-        for measure, highest in MEASURES.items()
-        for k, value in enumerate(best_of_k(measures[measure], highest=highest).tolist(), start=1)
+        for measure, shown in MEASURES.items()
+        for k, value in enumerate(best_of_k(measures[measure], highest=not shown.least_is_best).tolist(), start=1)
     ]
     return {RESTARTS: restarts, DISTANCES: distances, BEST: best}
 
@@ -68,8 +69,8 @@ def _summary(sample: Sample, units: Units, classifier: str) -> dict[str, Any]:
         "spread_features": _ratio(seen.spread, unit[0]),
         "unit": unit[1],
     }
-    for measure, highest in MEASURES.items():
-        expected = best_of_k(sample.measures[measure], highest=highest).tolist() or [math.nan]
+    for measure, shown in MEASURES.items():
+        expected = best_of_k(sample.measures[measure], highest=not shown.least_is_best).tolist() or [math.nan]
         summary |= {f"mean_{measure}": expected[0], f"best_{measure}": expected[-1]}
     agreement = sample.seen[classifier].agreement if classifier else (math.nan, math.nan)
     return summary | dict(zip(("top1", "top5"), agreement, strict=True))

@@ -30,10 +30,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from invjax.analysis.words import mean_and_deviation
 from invjax.files import write_atomically
-from invjax.runs.rundir import Row
+from invjax.runs.store import MEASURES, Row, as_text, describe
 
-MEASURES = {"relative_error": False, "normalized_error": False, "psnr": True, "ssim": True}  # whether high is good
 GROUP = ("image", "representation", "layer", "variant", "lambda_tv")
 RECONSTRUCTIONS, CEILING, FLOOR = "reconstructions", "ceiling", "floor"  # in the column `of`
 RESTARTS, DISTANCES, BEST = "restarts.csv", "distances.csv", "best_of_k.csv"
@@ -54,7 +54,7 @@ Found = Mapping[str, Sequence[Mapping[str, Any]]]  # by table, rows without GROU
 
 def group_of(row: Row) -> Group:
     """The restarts that a reconstruction belongs to."""
-    return row.image, row.representation, row.layer, row.variant, _cell(row.lambda_tv)
+    return row.image, row.representation, row.layer, row.variant, as_text(row.lambda_tv)
 
 
 class Tables:
@@ -91,7 +91,9 @@ class Tables:
         """Takes what was found of a group."""
         key = dict(zip(GROUP, group, strict=True))
         self._found[group] = {
-            name: [key | {column: _cell(row[column]) for column in COLUMNS[name] if column not in key} for row in rows]
+            name: [
+                key | {column: as_text(row[column]) for column in COLUMNS[name] if column not in key} for row in rows
+            ]
             for name, rows in found.items()
         }
 
@@ -116,12 +118,6 @@ def _read(path: Path, columns: Sequence[str]) -> list[Record]:
         return []
     whole = all(None not in row and None not in row.values() for row in rows)
     return rows if tuple(table.fieldnames or ()) == tuple(columns) and whole else []
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.7g}"
-    return str(value)
 
 
 def print_table(workdir: Path) -> None:
@@ -157,9 +153,9 @@ def print_table(workdir: Path) -> None:
 
 def _name(record: Record) -> str:
     what = f"{record['representation']} {record['layer']}".strip()
-    return ", ".join(filter(None, (what, record["variant"], f"λ_TV {record['lambda_tv']}")))
+    return ", ".join(filter(None, (what, record["variant"], describe("lambda_tv", record["lambda_tv"]))))
 
 
 def _mean(rows: Iterable[Record], column: str, style: str) -> str:
-    values = [float(row[column]) for row in rows if row[column]]
-    return style.format(math.fsum(values) / len(values)) if values else "–"
+    mean, _ = mean_and_deviation(float(row[column]) for row in rows if row[column])
+    return "–" if math.isnan(mean) else style.format(mean)

@@ -17,7 +17,8 @@ from invjax.analysis.restarts.tables import Found, Tables, group_of
 from invjax.errors import UserError
 from invjax.runs import config as configs
 from invjax.runs import rundir, sweep
-from invjax.runs.rundir import Row, Run, grouped
+from invjax.runs.rundir import Run, grouped
+from invjax.runs.store import Row
 
 SAVE_SECONDS = 60.0  # between two writings of the tables, and two lines where there is no terminal for a bar
 

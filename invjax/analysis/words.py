@@ -1,4 +1,4 @@
-"""Numbers and names as the page writes them."""
+"""Numbers and names as tables, figures and the page write them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+
+from invjax.runs.store import MEASURES
 
 
 def count(number: int, noun: str) -> str:
@@ -34,20 +36,40 @@ def exact(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:g}"
 
 
-def finite(values: Iterable[float]) -> list[float]:
-    """Those that are neither NaN nor infinite."""
-    return [value for value in values if math.isfinite(value)]
+def measured(measure: str, value: float) -> str:
+    """A value of a measure of `store.MEASURES` in its unit, which is not named: "17.2"; a dash for NaN."""
+    shown = MEASURES[measure]
+    return _decimal(shown.factor * value, shown.decimals)
 
 
-def spread(values: Iterable[float]) -> str:
-    """Mean ± sample standard deviation of the finite values."""
-    kept = finite(values)
-    if len(kept) < 2:
-        return number(kept[0] if kept else math.nan)
-    mean, deviation = number(statistics.fmean(kept)), statistics.stdev(kept)
-    if "e" in mean:
-        return f"{mean} ± {number(deviation)}"
-    return f"{mean} ± {deviation:.{len(mean.partition('.')[2])}f}"
+def spread(measure: str, values: Iterable[float]) -> str:
+    """Mean ± standard deviation of values of a measure, in its unit: "17.2 ± 3.4"."""
+    return plus_minus(measure, *mean_and_deviation(values))
+
+
+def plus_minus(measure: str, mean: float, deviation: float) -> str:
+    """A mean and its standard deviation, if there is one, as `spread` writes them."""
+    text, factor = measured(measure, mean), MEASURES[measure].factor
+    if math.isnan(deviation):
+        return text
+    return f"{text} ± {_decimal(factor * deviation, None if 'e' in text else len(text.partition('.')[2]))}"
+
+
+def mean_and_deviation(values: Iterable[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation of the finite values, the only place that takes them; NaN where there is none.
+
+    Args:
+        values: of a measure, over pictures and restarts.
+    """
+    kept = [value for value in values if math.isfinite(value)]
+    mean = statistics.fmean(kept) if kept else math.nan
+    return mean, statistics.stdev(kept, mean) if len(kept) > 1 else math.nan
+
+
+def _decimal(value: float, decimals: int | None) -> str:
+    if decimals is None or not math.isfinite(value):
+        return number(value)
+    return f"{value:,.{decimals}f}".replace("-", "−", 1)
 
 
 def cell(text: str) -> str:
