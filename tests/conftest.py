@@ -1,6 +1,8 @@
 """What several tests share: small pictures and small configs."""
 
+import math
 import os
+import typing
 
 # the command line keeps compiled programs in the user's cache; tests neither read nor write there, nor do the
 # processes that they start
@@ -16,6 +18,7 @@ from invjax import devices
 from invjax.analysis import conclude
 from invjax.runs import config as configs
 from invjax.runs import run as runner
+from invjax.runs.store import Row
 
 
 def as_accelerators(monkeypatch):
@@ -26,6 +29,13 @@ def as_accelerators(monkeypatch):
 def run(config, workdir):
     """Runs a config as the command does."""
     runner.run(config, workdir, conclude)
+
+
+def row_of(**fields):
+    """A row of results.csv of a reconstruction of which only these fields matter."""
+    blank = {str: "x", int: 0, float: math.nan}
+    defaults = {name: blank[kind] for name, kind in typing.get_type_hints(Row).items()}
+    return Row(**defaults | {"variant": "", "lambda_tv": 0.5} | fields)
 
 
 def blobs(side, seed=0):

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invjax import cli, read_results, recipes, regularizers, representations
+from invjax import analysis, cli, read_results, recipes, regularizers, representations
 from invjax.runs import config as configs
-from invjax.runs import run as runs
 
 from .conftest import blobs
 
@@ -116,7 +115,7 @@ def test_what_is_yours_on_the_command_line(yours, capsys, monkeypatch):
     for command in shell("docs/your_own.md"):
         with monkeypatch.context() as patch:
             if "hog" in command:  # figures and page take longer than all else
-                patch.setattr(runs, "publish", lambda workdir: workdir)
+                patch.setattr(analysis, "publish", lambda workdir, *_: workdir)
             assert cli.main([quicker.get(word, word) for word in command]) == 0, command
     assert cli.main(["study", "out/tints"]) == 0  # which neither HOG nor DSIFT can look at
     assert "Random sums of the colours" in capsys.readouterr().out

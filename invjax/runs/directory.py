@@ -36,7 +36,7 @@ from invjax import devices
 from invjax.errors import UserError
 from invjax.files import write_atomically
 from invjax.runs.config import as_dict, default
-from invjax.runs.store import TABLE, History, Key, Ledger, Row, read_rows
+from invjax.runs.store import TABLE, Failure, History, Key, Ledger, Row, read_rows
 from invjax.runs.team import Team, collect, refuse_strangers
 from invjax.version import __version__
 
@@ -106,7 +106,7 @@ class RunDirectory:
         self._ledger.sort(self._planned)
 
     @property
-    def failures(self) -> list[dict[str, str]]:
+    def failures(self) -> list[Failure]:
         """What could not be computed since it was opened."""
         return self._ledger.failures
 

@@ -28,7 +28,6 @@ from invjax.runs.plan import Job, Reconstruction, fingerprints, make_jobs, stem
 from invjax.runs.progress import Display
 from invjax.runs.record import record
 from invjax.runs.share import Portion, left, share
-from invjax.runs.store import Key
 from invjax.runs.team import Lost, Team
 
 Conclude: TypeAlias = Callable[[Path, bool], None]  # of a run directory, and whether to study its restarts
@@ -263,10 +262,10 @@ def _conclude(directory: RunDirectory, planned: int, lost: Sequence[Lost], missi
     """Raises for what failed, and for what processes that ended early have left; None: only another one knows."""
     told = []
     if failed := directory.failures:
-        first = Key.of(failed[0])
+        first, reason = failed[0]
         told.append(
             f"{len(failed)} of {planned} reconstructions failed, {first.image} from {first.feature} first: "
-            f"{failed[0]['reason']}; all reasons are in {directory.path}/failures.json, "
+            f"{reason}; all reasons are in {directory.path}/failures.json, "
             "and the same command tries them again"
         )
     if lost and missing != 0:

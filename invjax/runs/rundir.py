@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from invjax.errors import UserError
 from invjax.runs import origins, store
-from invjax.runs.store import History, Key, Row
+from invjax.runs.store import Failure, History, Key, Row
 from invjax.types import Origin
 
 K = TypeVar("K", bound=Hashable)
@@ -47,7 +47,7 @@ class Run:
         name: what to call it, different for each run of a page.
         config: of config.json; empty when missing.
         environment: of environment.json; empty when missing.
-        failures: what could not be computed, of `store.read_failures`.
+        failures: what could not be computed, and why.
         origins: what the representations were made by, and the layers of their networks, by name.
         study: tables of the study of restarts, by the file's name; empty where there was none.
         warnings: what is missing or damaged, a line each; grows as files are read.
@@ -58,7 +58,7 @@ class Run:
     name: str = ""
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
-    failures: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    failures: list[Failure] = dataclasses.field(default_factory=list)
     origins: dict[str, Origin] = dataclasses.field(default_factory=dict)
     study: dict[str, Table] = dataclasses.field(default_factory=dict)
     warnings: list[str] = dataclasses.field(default_factory=list)
@@ -194,12 +194,12 @@ def _histories(run: Run) -> dict[Key, History]:
     return histories
 
 
-def _failures(run: Run) -> list[dict[str, str]]:
+def _failures(run: Run) -> list[Failure]:
     if run.locate(store.FAILURES) is None:
         return []
     try:
         return store.read_failures(run.workdir / store.FAILURES)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         run.warn(f"{store.FAILURES} is damaged: what failed is not shown")
         return []
 

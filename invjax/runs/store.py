@@ -76,6 +76,9 @@ class Key(NamedTuple):
         return ", ".join(filter(None, (f"{self.image} from {self.feature}", *told)))
 
 
+Failure: TypeAlias = tuple[Key, str]  # what could not be computed, and why, in a line
+
+
 def describe(name: str, value: Any) -> str:
     """The value of a field in words: λ_TV and restarts need their name, others speak for themselves."""
     if name == "lambda_tv":
@@ -219,17 +222,17 @@ def read_history(line: bytes) -> tuple[Key, dict[str, np.ndarray]]:
     return Key.of(record), history
 
 
-def read_failures(path: Path) -> list[dict[str, str]]:
-    """What could not be computed: the fields of the keys and "reason", text; none where there is no file.
+def read_failures(path: Path) -> list[Failure]:
+    """What could not be computed, and why; none where there is no file.
 
     Raises:
         OSError: it cannot be read.
-        ValueError, TypeError, AttributeError, RecursionError: it is damaged.
+        ValueError, TypeError, KeyError, AttributeError, RecursionError: it is damaged.
     """
     if not path.exists():
         return []
     records = json.loads(path.read_text(encoding="utf-8"))
-    return [{name: str(record.get(name, "")) for name in (*Key._fields, "reason")} for record in records]
+    return [(Key.of(record), str(record["reason"])) for record in records]
 
 
 # --- writing -----------------------------------------------------------------------------------------------------
@@ -244,7 +247,7 @@ class Ledger:
     Attributes:
         folder: the same.
         finished: keys of all reconstructions that are done.
-        failures: what could not be computed since it was opened, as of `read_failures`.
+        failures: what could not be computed since it was opened, and why.
 
     Raises:
         UserError: results.csv is damaged.
@@ -255,7 +258,7 @@ class Ledger:
         self.folder = folder
         self._table, self._histories = folder / TABLE, folder / HISTORIES
         self.finished = self._opened_table()
-        self.failures: list[dict[str, str]] = []
+        self.failures: list[Failure] = []
         self._repair_histories()
 
     def add(self, rows: Sequence[Row], histories: Iterable[History]) -> None:
@@ -270,7 +273,7 @@ class Ledger:
 
     def fail(self, keys: Iterable[Key], reason: str) -> None:
         """Records reconstructions that could not be computed, and why, in a line."""
-        self._fail([{name: str(value) for name, value in key._asdict().items()} | {"reason": reason} for key in keys])
+        self._fail([(key, reason) for key in keys])
 
     def absorb(self, other: Path) -> None:
         """Takes over what the tables of another folder have and these have not; a kill at any moment loses nothing.
@@ -287,7 +290,7 @@ class Ledger:
             _extend(self._histories, b"".join(some))
         for rows in _chunks(row for row in read_rows(other / TABLE) if row.key in fresh):
             self._append(rows, [])
-        with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self._fail(read_failures(other / FAILURES))
 
     def sort(self, planned: Iterable[Key]) -> None:
@@ -311,10 +314,11 @@ class Ledger:
         _extend(self._table, _as_csv(rows, header=not self._table.exists() or not self._table.stat().st_size))
         self.finished |= {row.key for row in rows}
 
-    def _fail(self, failures: Sequence[dict[str, str]]) -> None:
+    def _fail(self, failures: Sequence[Failure]) -> None:
         self.failures += failures
         if self.failures:
-            write_atomically(self.folder / FAILURES, json.dumps(self.failures, indent=2) + "\n")
+            records = [key._asdict() | {"reason": reason} for key, reason in self.failures]
+            write_atomically(self.folder / FAILURES, json.dumps(records, indent=2) + "\n")
 
     def _opened_table(self) -> set[Key]:
         """Cuts off half a row, and brings a table of an earlier version into the shape of today's."""

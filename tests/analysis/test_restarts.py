@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from invjax import UserError, cli, images, inversion, networks, representations
+from invjax.analysis import figures, page
 from invjax.analysis import restarts as study
 from invjax.analysis.restarts import bench, scope
 from invjax.analysis.restarts import tables as study_tables
@@ -22,7 +23,6 @@ from invjax.networks.network import Network, chain
 from invjax.representations.network import Factory
 from invjax.runs import config as configs
 from invjax.runs import plan
-from invjax.runs import run as runner
 from invjax.types import InputSpec
 from invjax.weights.random import draw
 
@@ -115,7 +115,8 @@ def number(text):
 def no_report():
     """Pages and figures are not what is tested here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "publish", lambda *_: None)
+        patch.setattr(figures, "write", lambda *_: [])
+        patch.setattr(page, "write", lambda workdir: workdir)
         yield
 
 

@@ -42,7 +42,7 @@ def test_numbers_are_those_of_numpy(tmp_path):
             np.testing.assert_allclose(float(record[f"{name}_std"]), np.std(numbers, ddof=1), rtol=1e-6)
     caption, _, header, _, *lines = markdown.splitlines()
     assert caption.startswith("Normalized error of caffenet in %, mean ± standard deviation, n = 6, 3 pictures.")
-    assert cells(header) == ["layer", "λ_TV = 0.5", "λ_TV = 5"]
+    assert cells(header) == ["layer", "λ_TV 0.5", "λ_TV 5"]
     for line, layer in zip(lines, ("conv1", "relu2"), strict=True):
         numbers = [values(rows, "normalized_error", layer=layer, lambda_tv=weight) for weight in (0.5, 5.0)]
         texts = [expected(column, 100, 1) for column in numbers]
@@ -70,7 +70,7 @@ def test_representations_of_one_picture_have_a_line_each_and_three_digits(tmp_pa
 def test_columns_are_what_varies_on_a_line(tmp_path):
     make_run(tmp_path, features=(("hog", ""), ("hogb", "")), variants=("beta=1", "beta=2"), lambdas=(0.5, 5.0))
     header = cells(written(tmp_path)[1].splitlines()[2])
-    names = [f"beta={beta}, λ_TV = {weight}" for beta in (1, 2) for weight in ("0.5", "5")]
+    names = [f"beta={beta}, λ_TV {weight}" for beta in (1, 2) for weight in ("0.5", "5")]
     assert header == ["representation", *names]
 
 

@@ -1,10 +1,10 @@
-"""Numbers and names as the page writes them."""
+"""Numbers and names as tables, figures and the page write them."""
 
 from __future__ import annotations
 
 import pytest
 
-from invjax.analysis.page import words
+from invjax.analysis import words
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,12 @@ def test_number(value: float, text: str) -> None:
 
 def test_spread() -> None:
     nan = float("nan")
-    assert words.spread([0.01, 0.03, nan]) == "0.0200 ± 0.0141"
-    assert words.spread([16.0, 18.0]) == "17.0 ± 1.4"
-    assert words.spread([0.5, nan]) == "0.500"
-    assert words.spread([nan]) == words.spread([]) == "–"
+    assert words.spread("relative_error", [0.01, 0.03, nan]) == "0.0200 ± 0.0141"
+    assert words.spread("normalized_error", [0.16, 0.18]) == "17.0 ± 1.4"
+    assert words.spread("psnr", [20.25, 18.25, float("inf")]) == "19.2 ± 1.4"
+    assert words.spread("relative_error", [0.5, nan]) == "0.500"
+    assert words.spread("relative_error", [3e-7, 5e-7]) == "4.00e-07 ± 1.41e-07"
+    assert words.spread("ssim", [nan]) == words.spread("ssim", []) == "–"
 
 
 @pytest.mark.parametrize(

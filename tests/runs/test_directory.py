@@ -11,8 +11,11 @@ import invjax
 from invjax import UserError
 from invjax.distributed import Seat
 from invjax.runs import directory
-from invjax.runs.directory import COLUMNS, KEY, RunDirectory, environment, key_of, read_rows
+from invjax.runs.directory import RunDirectory, environment
+from invjax.runs.store import COLUMNS, read_rows
 from invjax.runs.team import Team
+
+from ..conftest import row_of
 
 CONFIG = {"restarts": 2, "images": ["a.png"]}
 PICTURES = {"a": "0123"}
@@ -20,13 +23,12 @@ PICTURES = {"a": "0123"}
 
 def opened(path, config=CONFIG, pictures=PICTURES, planned=None):
     return RunDirectory(
-        path, config, pictures, {}, {key_of(row(r)) for r in range(3)} if planned is None else planned, "command"
+        path, config, pictures, {}, {row(r).key for r in range(3)} if planned is None else planned, "command"
     )
 
 
 def row(restart, **values):
-    filled = dict.fromkeys(COLUMNS, "x") | {"lambda_tv": 0.5, "restart": restart, "relative_error": 0.25}
-    return filled | values
+    return row_of(restart=restart, **({"relative_error": 0.25} | values))
 
 
 HISTORY = {"step": np.array([0, 10]), "total": np.array([1.0, np.inf], np.float32)}
@@ -46,9 +48,9 @@ def test_rows_and_history_are_read_back(tmp_path):
 def test_finished_rows_are_known_to_a_later_start(tmp_path):
     opened(tmp_path).add([row(0)], [HISTORY])
     later = opened(tmp_path)
-    assert later.finished() == {key_of(row(0))}
+    assert later.finished() == {row(0).key}
     later.add([row(1)], [HISTORY])
-    assert [r["restart"] for r in read_rows(tmp_path / "results.csv")] == ["0", "1"]
+    assert [r.restart for r in read_rows(tmp_path / "results.csv")] == [0, 1]
 
 
 def test_a_second_process_is_refused_until_the_first_ends(tmp_path):
@@ -68,7 +70,7 @@ def test_processes_with_other_settings_have_another_plan(tmp_path):
             plans.append(plan)
 
     plans = []
-    keys = [key_of(row(r)) for r in range(3)]
+    keys = [row(r).key for r in range(3)]
     for config in (CONFIG, CONFIG | {"steps": 5}, CONFIG | {"images": ["elsewhere/a.png"]}):
         RunDirectory(tmp_path, config, PICTURES, {}, keys, "command", Second(tmp_path))
     assert plans[0] == plans[2] != plans[1]
@@ -103,7 +105,7 @@ def test_history_of_unfinished_rows_is_dropped(tmp_path):
     opened(tmp_path).add([row(0)], [HISTORY])
     file = tmp_path / "history.jsonl"
     good = file.read_text()
-    unfinished = json.dumps({name: row(1)[name] for name in KEY} | {"step": [0]})
+    unfinished = json.dumps(row(1).key._asdict() | {"step": [0]})
     file.write_text(good + unfinished + "\n" + '{"image": "cut of')
     opened(tmp_path)
     assert file.read_text() == good
@@ -121,7 +123,7 @@ def test_a_config_may_ask_for_more_but_not_for_less(tmp_path):
     assert len(opened(tmp_path, CONFIG | {"restarts": 3}).finished()) == 2
     assert json.loads((tmp_path / "config.json").read_text())["restarts"] == 3
     with pytest.raises(UserError, match=r"another config: restarts \(there 3, here 1\)"):
-        opened(tmp_path, CONFIG | {"restarts": 1}, planned={key_of(row(0))})
+        opened(tmp_path, CONFIG | {"restarts": 1}, planned={row(0).key})
 
 
 def test_weights_of_more_networks_may_come(tmp_path):
@@ -134,8 +136,8 @@ def test_weights_of_more_networks_may_come(tmp_path):
 
 def test_failures_are_kept_until_the_next_start(tmp_path):
     directory = opened(tmp_path)
-    directory.fail([row(0)], "it is flat")
-    directory.fail([row(1)], "no memory")
+    directory.fail([row(0).key], "it is flat")
+    directory.fail([row(1).key], "no memory")
     found = json.loads((tmp_path / "failures.json").read_text())
     assert [(failure["restart"], failure["reason"]) for failure in found] == [(0, "it is flat"), (1, "no memory")]
     assert directory.finished() == set()

@@ -6,12 +6,11 @@ import re
 import time
 import types
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from invjax.runs import progress as display
-from invjax.runs.progress import Display, print_table
+from invjax.runs.progress import Display
 
 
 @pytest.fixture
@@ -110,48 +109,3 @@ def test_a_terminal_has_one_line_whatever_its_width(monkeypatch, clock, width):
 )
 def test_durations(seconds, words):
     assert display.duration(seconds) == words
-
-
-def row(**fields):
-    return {
-        **{"representation": "squeezenet", "layer": "fire4/concat", "lambda_tv": "0.5", "variant": "", "status": "ok"},
-        **{"relative_error": "0.25", "normalized_error": "0.5", "psnr": "13.25", "ssim": "0.5"},
-        **fields,
-    }
-
-
-def printed(capsys, rows):
-    print_table(rows)
-    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-
-
-def test_table(capsys):
-    errors = [0.1, 0.2, 0.6]
-    rows = [row(relative_error=f"{error}") for error in errors]
-    rows += [row(lambda_tv="5"), row(layer="fire9/concat", lambda_tv="5"), row(representation="hog", layer="")]
-    heading, *lines = printed(capsys, rows)
-    assert heading.split() == ["λ_TV", "n", "relative", "error", "normalized,", "%", "PSNR", "SSIM"]
-    spread = f"{np.mean(errors):.4f} ± {np.std(errors, ddof=1):.4f}"
-    assert [line.split("  ", 1)[0] for line in lines if not line.startswith(" ")] == ["squeezenet", "hog"]
-    assert re.fullmatch(rf"  fire4/concat +0.5 +3 +{spread} +50.0 ± 0.0 +13.2 +0.50", lines[1])
-    assert re.fullmatch(r" +5 +1 +0.2500 +50.0 +13.2 +0.50", lines[2])
-    assert lines[3].split()[:3] == ["fire9/concat", "5", "1"]
-
-
-def test_table_has_columns_for_what_there_is(capsys):
-    nothing = {"normalized_error": "", "psnr": "", "ssim": ""}
-    rows = [row(variant=variant, **nothing) for variant in ("beta=1", "mask=centre 5x5")]
-    heading, *lines = printed(capsys, [*rows, row(variant="beta=1", **nothing, status="diverged")])
-    assert heading.split() == ["λ_TV", "variant", "n", "relative", "error", "status"]
-    assert lines[1].endswith("1 diverged")
-    assert lines[2].split() == ["0.5", "mask=centre", "5x5", "1", "0.2500"]
-
-
-def test_long_names_are_not_wrapped(capsys, monkeypatch):
-    name = "0.25*fire2/relu_expand3x3+fire4/concat"
-    rows = [row(layer=name), row(layer=name)]
-    assert any(line.startswith(f"  {name}  ") and line.endswith("0.50") for line in printed(capsys, rows))
-    monkeypatch.setattr(display, "Console", lambda **_: Console(width=70, _environ={}))
-    heading, _, line = printed(capsys, rows)
-    assert "SSIM" not in heading
-    assert line.split() == [name, "0.5", "0.2500", "±", "0.0000"]

@@ -1,6 +1,7 @@
 """The ledger: appended to, cut short by kills, brought together; what is in it is there once."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -11,18 +12,20 @@ import pytest
 
 from invjax import UserError
 from invjax.runs import store as ledgers
-from invjax.runs.store import COLUMNS, Ledger, iter_rows, key_of
+from invjax.runs.store import COLUMNS, Ledger, read_rows
 from invjax.runs.team import collect
+
+from ..conftest import row_of
 
 HISTORY = {"step": np.array([0, 10]), "total": np.array([1.0, 0.5], np.float32)}
 
 
 def row(restart, image="a"):
-    return dict.fromkeys(COLUMNS, "x") | {"image": image, "lambda_tv": 0.5, "restart": restart, "variant": ""}
+    return row_of(image=image, restart=restart)
 
 
 def keys(*restarts):
-    return {key_of(row(restart)) for restart in restarts}
+    return {row(restart).key for restart in restarts}
 
 
 def filled(folder, *restarts):
@@ -57,7 +60,7 @@ def test_a_kill_anywhere_in_the_table_loses_the_rows_being_written_only(tmp_path
         shutil.copytree(tmp_path / "whole", folder)
         (folder / "results.csv").write_bytes(table[:end])
         whole = max(table[:end].count(b"\n") - 1, 0)
-        assert len(list(iter_rows(folder / "results.csv"))) == whole  # before it is opened
+        assert len(list(read_rows(folder / "results.csv"))) == whole  # before it is opened
         ledger = Ledger(folder)
         assert ledger.finished == keys(*range(whole))
         for restart in range(whole, 3):
@@ -72,7 +75,7 @@ def test_a_table_of_an_earlier_version_gets_its_new_columns(tmp_path):
     with (tmp_path / "results.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, before, extrasaction="ignore")
         writer.writeheader()
-        writer.writerow(row(0))
+        writer.writerow(dataclasses.asdict(row(0)))
     filled(tmp_path, 1)
     assert restarts_in(tmp_path)[0] == [0, 1]
     assert (tmp_path / "results.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
@@ -88,7 +91,7 @@ def test_a_picture_named_like_json_has_its_history(tmp_path):
 
 
 def test_sorting_follows_the_plan(tmp_path):
-    filled(tmp_path, 2, 0, 1).sort([key_of(row(restart)) for restart in range(3)])
+    filled(tmp_path, 2, 0, 1).sort([row(restart).key for restart in range(3)])
     assert restarts_in(tmp_path)[0] == [0, 1, 2]
     assert Ledger(tmp_path).finished == keys(0, 1, 2)
 
@@ -158,7 +161,7 @@ def three_processes(tmp_path):
 
 @pytest.mark.parametrize("moment", range(1, 27))
 def test_a_kill_at_any_moment_of_the_merge_loses_nothing(three_processes, moment):
-    everything = [key_of(row(restart)) for restart in range(9)]
+    everything = [row(restart).key for restart in range(9)]
     with pytest.MonkeyPatch.context() as patch:
         killed_after(moment, patch)
         try:

@@ -98,7 +98,7 @@ def render(runs: Sequence[Run], excerpt: str, folder: Path) -> str:
         summary=[("this page", excerpt)] * bool(excerpt) + _summary(runs, made),
         runs=runs,
         warnings=[_of(run, line, runs) for run in runs for line in run.warnings],
-        failures=[(run, failure) for run in runs for failure in run.failures],
+        failures=[(run, key, reason) for run in runs for key, reason in run.failures],
         choices=made,
         noun=made.dimension("representation").label,
         common=_common(rows),

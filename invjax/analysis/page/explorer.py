@@ -11,7 +11,7 @@ import numpy as np
 
 from invjax.analysis.page import pictures
 from invjax.analysis.page.album import Item, Shot
-from invjax.analysis.page.choices import Choices
+from invjax.analysis.page.choices import Choices, Dimension
 from invjax.analysis.words import measured, number
 from invjax.runs.store import MEASURES, History, Row, describe
 
@@ -43,7 +43,7 @@ def data(items: Sequence[Item], choices: Choices) -> dict[str, Any]:
     """
     best = set(_best(items, choices))
     return {
-        "dimensions": [vars(dimension) for dimension in choices.dimensions],
+        "dimensions": [_dimension(dimension, choices) for dimension in choices.dimensions],
         "rows": [
             _row(item, place) | {"title": title(item.row, place, choices), "best": index in best}
             for index, (item, place) in enumerate(zip(items, choices.places, strict=True))
@@ -52,6 +52,10 @@ def data(items: Sequence[Item], choices: Choices) -> dict[str, Any]:
         "status": STATUS,
         "palette": [f"#{bytes(color).hex()}" for color in pictures.palette()],
     }
+
+
+def _dimension(dimension: Dimension, choices: Choices) -> dict[str, Any]:
+    return vars(dimension) | {"words": [choices.describe(dimension.name, value) for value in dimension.values]}
 
 
 def as_script(record: dict[str, Any]) -> str:

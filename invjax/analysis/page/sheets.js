@@ -24,7 +24,7 @@ function showRestarts() {
   const dot = (row) => make("span", { className: "dot", style: { background: lineColor(row) } });
   byId("restarts").querySelector("ul").replaceChildren(
     ...originalTile(current()),
-    ...rows.map((row) => tile(row, [dot(row), `restart ${valueOf(row, "restart")}`], `error ${row.error}`)),
+    ...rows.map((row) => tile(row, [dot(row), wordsOf(row, "restart")], `error ${row.error}`)),
     ...(deviation ? [fileTile(deviation, "Standard deviation of each pixel over the restarts", "deviation over restarts")] : []),
   );
 }
@@ -34,7 +34,7 @@ const shortName = (layer) => (layer.startsWith(data.common) ? layer.slice(data.c
 /** How a layer was inverted, where it was in several ways: by run, by what was swept, by λ_TV. */
 function wayOf(row) {
   const ways = dimensions.filter(({ free, name }) => free && !["image", "representation", "restart"].includes(name));
-  return ways.map(({ name, label }) => (name === "run" ? "" : `${label} = `) + valueOf(row, name)).join(", ");
+  return ways.map(({ name }) => wordsOf(row, name)).join(", ");
 }
 
 function groupedBy(rows, key) {

@@ -16,6 +16,9 @@ const current = () => data.rows[shown];
 /** The value of a row in a dimension, given by name. */
 const valueOf = (row, name) => dimensions[indexOf[name]].values[row.at[indexOf[name]]];
 
+/** The same in words, with the name of the dimension where the value does not speak for itself. */
+const wordsOf = (row, name) => dimensions[indexOf[name]].words[row.at[indexOf[name]]];
+
 /** Whether two rows agree in all dimensions but some. */
 function agree(row, other, ...but) {
   return row.at.every((value, index) => value === other.at[index] || but.includes(dimensions[index].name));

@@ -7,7 +7,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from invjax.runs.directory import COLUMNS
+from invjax.runs.store import COLUMNS
 
 BLOCK = 8  # pixels
 

@@ -59,7 +59,7 @@ def test_errors_by_layer(tmp_path, drawn):
         np.testing.assert_allclose(means, np.mean(found, 1), rtol=1e-6)
         np.testing.assert_allclose(deviations, np.std(found, 1, ddof=1), rtol=1e-6)
     legend = [text.get_text() for text in drawn["errors"].legends[0].get_texts()]
-    assert legend == [r"$\lambda_\mathrm{TV}$ = 0.5", r"$\lambda_\mathrm{TV}$ = 5"]
+    assert legend == [r"$\lambda_\mathrm{TV}$ 0.5", r"$\lambda_\mathrm{TV}$ 5"]
 
 
 def test_what_has_no_layers_is_side_by_side(tmp_path, drawn):

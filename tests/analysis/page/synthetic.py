@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from invjax.analysis import page as report
-from invjax.runs import rundir
+from invjax.runs import store
 
 HOSTILE = """<evil src="x" onload='y'>&amp; 5%20#?"""
 IMAGES = ("cat", HOSTILE)
@@ -80,7 +80,7 @@ def make_run(
 
 def write_rows(workdir: Path, rows: list[dict[str, Any]]) -> None:
     with (workdir / "results.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rundir.COLUMNS))
+        table = csv.DictWriter(file, list(store.COLUMNS))
         table.writeheader()
         table.writerows(rows)
 

@@ -125,7 +125,7 @@ def picture(run: tuple[Path, Rows], **wanted: Any) -> str:
 
 
 def test_first_reconstruction(tab: Tab, run: tuple[Path, Rows]) -> None:
-    assert tab.title == "cat from hog, λTV = 0.5, restart 0"
+    assert tab.title == "cat from hog, λTV 0.5, restart 0"
     np.testing.assert_array_equal(tab.shown_pixels(".stage .original"), pixels("cat"))
     shown = tab.shown_pixels(".stage .recovered")
     np.testing.assert_array_equal(shown, pixels(run[1][0]["picture"].removesuffix(".png")))
@@ -138,7 +138,7 @@ def test_choices_by_clicks(tab: Tab, run: tuple[Path, Rows]) -> None:
     tab.choose("λTV", "5")
     tab.choose("restart", "1")
     tab.choose("picture", HOSTILE)
-    assert tab.title == f"{HOSTILE} from net fire2/concat, λTV = 5, restart 1"
+    assert tab.title == f"{HOSTILE} from net fire2/concat, λTV 5, restart 1"
     wanted = {"image": HOSTILE, "layer": "fire2/concat", "lambda_tv": 5.0, "restart": 1}
     np.testing.assert_array_equal(
         tab.shown_pixels(".stage .recovered"), pixels(picture(run, **wanted).removesuffix(".png"))
@@ -154,10 +154,10 @@ def test_choices_by_keys(tab: Tab) -> None:
     tab.get_by_role("group", name="representation").get_by_role("radio", checked=True).focus()
     tab.keyboard.press("ArrowRight")
     tab.keyboard.press("ArrowRight")
-    assert tab.title == "cat from net fire2/concat, λTV = 0.5, restart 0"
+    assert tab.title == "cat from net fire2/concat, λTV 0.5, restart 0"
     tab.keyboard.press("Tab")
     tab.keyboard.press("ArrowRight")
-    assert tab.title == "cat from net fire2/concat, λTV = 5, restart 0"
+    assert tab.title == "cat from net fire2/concat, λTV 5, restart 0"
 
 
 def test_the_divider_follows_the_mouse_and_the_keys(tab: Tab) -> None:
@@ -182,11 +182,11 @@ def test_the_divider_follows_the_mouse_and_the_keys(tab: Tab) -> None:
 def test_cells_of_the_heat_map_lead_to_pictures(tab: Tab) -> None:
     tab.choose("restart", "1")
     tab.locator(".heat a").nth(5).click()
-    assert tab.title == "cat from net fire2/concat, λTV = 5, restart 1"
+    assert tab.title == "cat from net fire2/concat, λTV 5, restart 1"
     assert tab.evaluate("document.activeElement.id") == "explorer-title"
     tab.until("Math.abs(document.getElementById('explorer').getBoundingClientRect().top) < 100")
     tab.go_back()
-    assert tab.title == "cat from hog, λTV = 0.5, restart 1"
+    assert tab.title == "cat from hog, λTV 0.5, restart 1"
 
 
 def test_restarts_and_layers_side_by_side(tab: Tab) -> None:
@@ -201,16 +201,16 @@ def test_restarts_and_layers_side_by_side(tab: Tab) -> None:
     assert tab.title.endswith("restart 1")
     assert tab.evaluate("document.activeElement.textContent") == "restart 1"  # the keyboard goes on from there
     tab.locator("#sheet li a").filter(has_text="pool5").last.click()
-    assert tab.title == "cat from net pool5, λTV = 5, restart 0"  # the best one
+    assert tab.title == "cat from net pool5, λTV 5, restart 0"  # the best one
     assert tab.locator("#sheet [aria-current]").count() == 1
 
 
 def test_links_lead_to_a_reconstruction(browser: Any, run: tuple[Path, Rows]) -> None:
     for hash, title in (
-        ("#representation=net%20pool5&lambda_tv=5&restart=1", "cat from net pool5, λTV = 5, restart 1"),
-        ("#restart=1", "cat from hog, λTV = 0.5, restart 1"),
-        ("#restart=7&toString=1&__proto__=2&representation=nothing", "cat from hog, λTV = 0.5, restart 0"),
-        ("#%E0%A4%A", "cat from hog, λTV = 0.5, restart 0"),
+        ("#representation=net%20pool5&lambda_tv=5&restart=1", "cat from net pool5, λTV 5, restart 1"),
+        ("#restart=1", "cat from hog, λTV 0.5, restart 1"),
+        ("#restart=7&toString=1&__proto__=2&representation=nothing", "cat from hog, λTV 0.5, restart 0"),
+        ("#%E0%A4%A", "cat from hog, λTV 0.5, restart 0"),
     ):
         tab = Tab(browser, run[0] / "report.html", hash)
         assert tab.title == title and not tab.troubles
@@ -220,7 +220,7 @@ def test_links_lead_to_a_reconstruction(browser: Any, run: tuple[Path, Rows]) ->
 def test_a_changed_link_is_followed(tab: Tab) -> None:
     tab.evaluate("location.hash = '#representation=net%20conv1&restart=1'")
     tab.until("document.getElementById('shown-title').textContent.includes('conv1')")
-    assert tab.title == "cat from net conv1, λTV = 0.5, restart 1"
+    assert tab.title == "cat from net conv1, λTV 0.5, restart 1"
 
 
 def test_contrast_and_colours_of_errors(tab: Tab) -> None:
@@ -279,8 +279,8 @@ def test_the_movie_plays_on_demand(tab: Tab) -> None:
 
 def test_pictures_of_the_gallery_lead_to_the_explorer(tab: Tab) -> None:
     tab.locator("#gallery summary").click()
-    tab.locator("#gallery").get_by_role("link", name="cat recovered from net pool5, λ_TV = 5, restart 1").click()
-    assert tab.title == "cat from net pool5, λTV = 5, restart 1"
+    tab.locator("#gallery").get_by_role("link", name="cat recovered from net pool5, λ_TV 5, restart 1").click()
+    assert tab.title == "cat from net pool5, λTV 5, restart 1"
 
 
 def test_everything_is_reached_by_tab_and_left_again(tab: Tab) -> None:
@@ -372,7 +372,7 @@ def test_without_scripts_pictures_and_tables_are_there(browser: Any, run: tuple[
     tab = Tab(browser, run[0] / "report.html", java_script_enabled=False)
     assert not tab.locator("#explorer").is_visible() and tab.locator(".heat").is_visible()
     assert "needs JavaScript" in tab.locator("noscript p").inner_text()
-    assert tab.get_by_role("img", name="cat recovered from hog, λ_TV = 0.5, restart 1").is_visible()
+    assert tab.get_by_role("img", name="cat recovered from hog, λ_TV 0.5, restart 1").is_visible()
     tab.context.close()
 
 
@@ -407,11 +407,11 @@ def test_several_runs(browser: Any, run: tuple[Path, Rows], tmp_path: Path) -> N
     page = report.write([run[0], other], tmp_path / "pages" / "compared.html")
     tab = Tab(browser, page)
     tab.choose("run", "other")
-    assert tab.title == "cat from hog, run = other, λTV = 0.5, restart 0"
+    assert tab.title == "cat from hog, other, λTV 0.5, restart 0"
     files = [unquote(urlsplit(url).path) for url in tab.requests if url.startswith("file:")]
     assert all(os.path.realpath(path).startswith(os.path.realpath(run[0].parent.parent)) for path in files)
     tab.locator(".heat a").nth(0).click()
-    assert "run = run" in tab.title and not tab.troubles
+    assert "hog, run, " in tab.title and not tab.troubles
     tab.context.close()
 
 
@@ -423,6 +423,6 @@ def test_choices_that_exclude_each_other(browser: Any, tmp_path: Path) -> None:
     dimmed = tab.locator(".elsewhere").all_inner_texts()
     assert dimmed == ["5"]
     tab.choose("λTV", "5")
-    assert tab.title == "cat from net fire2/concat, λTV = 5, restart 0"
+    assert tab.title == "cat from net fire2/concat, λTV 5, restart 0"
     assert tab.get_by_role("radio", name="fire2/concat").is_checked() and not tab.troubles
     tab.context.close()

@@ -9,13 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from invjax.analysis.frame import frame_of, measure_of
 from invjax.analysis.page import explorer, heatmap
 from invjax.analysis.page.album import Item, Shot
-from invjax.analysis.page.choices import choices
-from invjax.runs.rundir import COLUMNS, Row, Run
+from invjax.analysis.page.choices import Choices
+from invjax.analysis.page.choices import choices as made
+from invjax.runs.rundir import Run
+from invjax.runs.store import Row
+from invjax.types import Origin
 
-BLANK = Row(**{name: {"str": "", "int": 0, "float": math.nan}[kind] for name, kind in COLUMNS.items()})
-RUN = Run(Path("run"), [], "run")
+BLANKS = {"str": "", "int": 0, "float": math.nan}
+BLANK = Row(
+    **{
+        field.name: next(BLANKS[kind] for kind in BLANKS if kind in str(field.type))
+        for field in dataclasses.fields(Row)
+    }
+)
+ORIGINS = {"net": Origin("net")}
+RUN = Run(Path("run"), [], "run", origins=ORIGINS)
 
 
 def item(layer: str, weight: float, error: float, run: Run = RUN, image: str = "cat", **others: object) -> Item:
@@ -24,8 +35,14 @@ def item(layer: str, weight: float, error: float, run: Run = RUN, image: str = "
     return Item(run, row, Shot("picture-0"), None, None, None, None, None)
 
 
+def choices(items: list[Item]) -> Choices:
+    return made(items, list(dict.fromkeys(item.row.feature for item in items)))
+
+
 def table(items: list[Item]) -> heatmap.Table:
-    return heatmap.table(items, choices(items))
+    runs = {item.run.name: item.run for item in items}
+    frame = frame_of([dataclasses.replace(run, rows=[i.row for i in items if i.run is run]) for run in runs.values()])
+    return heatmap.table(items, choices(items), measure_of(frame))
 
 
 # --- choices ----------------------------------------------------------------------------------------------------
@@ -54,7 +71,7 @@ def test_weights_that_follow_from_the_layer_are_no_choice() -> None:
 
 
 def test_several_runs_are_always_a_choice() -> None:
-    other = Run(Path("other"), [], "other")
+    other = Run(Path("other"), [], "other", origins=ORIGINS)
     made = choices([item("a", 0.5, 0.1), item("b", 0.5, 0.1, other)])
     assert made.free()[0] == "run"
 
@@ -95,12 +112,12 @@ def test_least_is_of_the_means_that_are_finite() -> None:
             for restart, value in enumerate(values)
         ]
     )
-    assert found.measure == "relative error"
+    assert found.title == "relative error"
     assert found.columns == [(("lambda_tv", "0.5"),), (("lambda_tv", "5"),)]
-    least = {layer: [cell and cell.least for cell in line] for layer, line in found.lines.items()}
+    least = {layer: [cell and cell.best for cell in line] for layer, line in found.lines.items()}
     assert least == {"net a": [False, True], "net b": [False, None], "net c": [None, False]}
     first, second = found.lines["net a"]
-    assert first and second and first.values == [0.3, 0.1] and second.values == [0.15, math.inf]
+    assert first and second and first.text == "0.200 ± 0.141" and second.text == "0.150"
     assert found.scale and found.scale[:2] == pytest.approx((0.1, 0.2))
 
 
@@ -109,16 +126,16 @@ def test_several_pictures_are_measured_by_their_normalized_error() -> None:
     found = table(
         [item(layer, weight, 0.5, image=image, normalized_error=0.25 / weight) for image, layer, weight in places]
     )
-    assert found.measure == "normalized error, %"
-    assert [cell and cell.values for cell in found.lines["net b"]] == [[25, 25], [12.5, 12.5]]
-    assert [cell and cell.least for cell in found.lines["net b"]] == [False, True]
+    assert found.title == "normalized error, %"
+    assert [cell and cell.text for cell in found.lines["net b"]] == ["25.0 ± 0.0", "12.5 ± 0.0"]
+    assert [cell and cell.best for cell in found.lines["net b"]] == [False, True]
 
 
 def test_runs_of_which_one_has_a_single_picture_are_compared_by_relative_error() -> None:
-    other = Run(Path("other"), [], "other")
+    other = Run(Path("other"), [], "other", origins=ORIGINS)
     found = table([item("a", 1, 0.5, normalized_error=0.2), item("a", 1, 0.25, other)])
-    assert found.measure == "relative error"
-    assert [cell and cell.values for cell in found.lines["net a"]] == [[0.5], [0.25]]
+    assert found.title == "relative error"
+    assert [cell and cell.text for cell in found.lines["net a"]] == ["0.500", "0.250"]
 
 
 def test_colours_grow_with_the_logarithm_and_text_can_be_read() -> None:

@@ -81,7 +81,9 @@ def test_what_tells_the_runs_apart(runs: list[Path], tmp_path: Path) -> None:
 
 def test_what_is_missing_is_named_with_its_run(runs: list[Path], tmp_path: Path) -> None:
     (runs[1] / "history.jsonl").unlink()
-    (runs[0] / "failures.json").write_text(json.dumps([{"image": "dog", "reason": "no memory"}]))
+    (runs[0] / "failures.json").write_text(
+        json.dumps([{"image": "dog", "representation": "hog", "lambda_tv": 5, "restart": 0, "reason": "no memory"}])
+    )
     shown = compared(runs[:2], tmp_path / "compared.html")
     assert "b/run: history.jsonl is missing: no loss curves" in shown.text
     assert "a/run: dog from" in shown.text and "no memory" in shown.text
