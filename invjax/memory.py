@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import os
 from typing import Any
@@ -112,50 +111,6 @@ def exhausted(error: Exception) -> bool:
 
 def _readable(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-
-
-@dataclasses.dataclass(frozen=True)
-class Costs:
-    """What the start and one step of one reconstruction cost, as the program is written.
-
-    Attributes:
-        flops: operations on floating point numbers.
-        bytes: read and written, before any fusion or reuse.
-        shared: bytes of the weights, which a batch has once, read for the features and for the gradient.
-        lines: length of the program.
-    """
-
-    flops: float
-    bytes: float
-    shared: int
-    lines: int
-
-
-def costs(method: Method, phi: Representation, problems: descent.Problem) -> Costs | None:
-    """The costs of a step, found without compiling or running it; None where the device does not tell.
-
-    Arguments as in `batch_size`.
-    """
-    problem = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), problems)
-    weights = jax.eval_shape(Representation.prepared, phi.bare)  # which a step does not do
-    shapes, structure = jax.tree.flatten((weights, problem))
-    found = _costs(method, structure, tuple(shapes))
-    return found and dataclasses.replace(found, shared=2 * devices.nbytes(phi))
-
-
-@functools.lru_cache(maxsize=256)
-def _costs(method: Method, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]) -> Costs | None:
-    """`costs` by shapes, which hash and keep no arrays alive."""
-
-    def first_step(phi: Representation, problem: descent.Problem) -> descent.State:
-        return descent.step(method, phi, problem, descent.start(method, problem))
-
-    phi, problem = jax.tree.unflatten(structure, shapes)
-    program = jax.jit(first_step).lower(phi, problem)
-    counted = program.cost_analysis()
-    if not counted:
-        return None
-    return Costs(counted["flops"], counted["bytes accessed"], 0, program.as_text().count("\n"))
 
 
 def device_memory() -> int:

@@ -157,6 +157,11 @@ class Wrapped:
         return dataclasses.replace(self, apply=apply), params
 
 
+def titled(name: str, layer: str) -> str:
+    """What a representation, or a layer of it, is called: the one place that puts them together."""
+    return f"{name} {layer}".strip()
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Representation:
@@ -194,6 +199,11 @@ class Representation:
         self.input.check(image.shape, self.name)
         self.input.check_values(image, self.name)
         return self.apply(self.params, image)
+
+    @property
+    def title(self) -> str:
+        """What it is called, "hog", or "caffenet conv1"."""
+        return titled(self.name, self.layer)
 
     @property
     def bare(self) -> Representation:

@@ -183,20 +183,3 @@ class Product:
 
 def product(side, rows):
     return Representation(jax.numpy.ones((rows, side)), Product(), "product")
-
-
-def test_costs_are_those_of_the_products():
-    small, large = (memory.costs(*arguments(64, product(64, rows))) for rows in (500, 1500))
-    # one product, and one with the transpose for the gradient, each a multiplication and an addition
-    assert large.flops - small.flops == pytest.approx(1000 * 64 * 64 * 2 * 2, rel=0.05)
-    assert large.shared == 2 * 1500 * 64 * 4
-    assert large.bytes - small.bytes > large.shared - small.shared
-    assert large.lines == small.lines > 100
-
-
-def test_costs_are_found_once(monkeypatch):
-    phi = product(64, 300)
-    method, _, problems = arguments(64, phi)
-    first = memory.costs(method, phi, problems)
-    monkeypatch.setattr(descent, "step", lambda *_: pytest.fail("traced again"))
-    assert memory.costs(method, product(64, 300), problems) == first

@@ -17,6 +17,7 @@ import numpy as np
 
 from invjax.errors import UserError
 from invjax.runs.store import describe
+from invjax.types import titled
 
 if TYPE_CHECKING:
     import pandas
@@ -150,7 +151,7 @@ def lines(frame: pandas.DataFrame) -> list[tuple[str, str]]:
 
 def features_of(frame: pandas.DataFrame) -> list[str]:
     """What was inverted, "caffenet conv1", in the order of `lines`."""
-    return [" ".join(filter(None, line)) for line in lines(frame)]
+    return [titled(*line) for line in lines(frame)]
 
 
 def values(frame: pandas.DataFrame, field: str) -> list[Any]:

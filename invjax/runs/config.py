@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 import re
 import runpy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
-from invjax import augmentations, features, losses, masks, named, networks, optimizers, recipes, representations
+from invjax import named, recipes, representations
 from invjax.errors import UserError, suggestion
 from invjax.representations.network import describe, parse_layers
 from invjax.runs import effects
-from invjax.runs.effects import FIELDS, HOGGLES, is_set, value_of
+from invjax.runs.effects import HOGGLES, OPTIONS, is_set, value_of
+from invjax.runs.fields import flat, is_finite, of
 from invjax.runs.sweep import default, expand, is_plain
-
-AXES = ("image", "representation", "layer", "variant", "lambda_tv", "restart", "label")  # of a figure
-LARGEST = float(np.finfo(np.float32).max)
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -108,8 +105,6 @@ def check(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
     Returns:
         The variants of the config's sweep, of `sweep.expand`, checked as well.
     """
-    for field in ("rows", "columns"):
-        _need(config.figure[field] in ("", *AXES), config, f"figure.{field}", f"one of {', '.join(AXES)}")
     rows, columns = config.figure.rows, config.figure.columns
     _need(not rows or rows != columns, config, "figure.columns", "another field than config.figure.rows")
     variants = expand(config)
@@ -123,78 +118,35 @@ def check(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
 
 
 def _check(config: ConfigDict) -> None:
-    for name, value in _flat(config):
-        finite = not isinstance(value, float) or abs(value) <= LARGEST
-        _need(finite, config, name, "a finite number")
-    for field in ("images", "features", "representations", "layers", "start"):
-        _need(all(isinstance(name, str) for name in config[field]), config, field, "names, as text")
-    for field in ("representations", "layers"):
-        config[field] = tuple(name.strip() for names in config[field] for name in names.split(","))
+    """Each field by itself, then what they have to do with each other."""
+    for name in ("representations", "layers"):
+        _need(all(isinstance(text, str) for text in config[name]), config, name, "names, as text")
+        config[name] = tuple(text.strip() for texts in config[name] for text in texts.split(","))
     config.layers = tuple(describe(parse_layers(layer)) for layer in config.layers)  # 1*conv1 is conv1
-    for field in ("representations", "layers"):
-        _need(len(set(config[field])) == len(config[field]), config, field, "different names")
-    _need(len(config.representations) > 0, config, "representations", "one or more of `invjax representations`")
-    _need(config.precision in networks.PRECISIONS, config, "precision", f"one of {', '.join(networks.PRECISIONS)}")
+    for name, value in flat(config).items():
+        _check_field(config, name, value)
     for name in config.representations:
         _check_representation(config, name)
-    _need(0 <= config.weights_seed < 2**32, config, "weights_seed", "a whole number from 0 to 2³²−1")
     valid = (*recipes.names(), HOGGLES)
     known = config.recipe in valid or named.is_path(config.recipe)
     _need(known, config, "recipe", f"one of {', '.join(valid)}, or my_file.py:name")
     _need(config.recipe != HOGGLES or config.hoggles, config, "hoggles", "a file of `invjax hoggles train`")
-    for field in ("options", "regularizers"):
-        _need(is_plain(config[field]), config, field, "numbers and text; functions by name, my_file.py:name")
-    if config.mask:
-        masks.parse(config.mask)
-    terms = config.regularizers
-    _need(
-        terms is None or isinstance(terms, Mapping | ConfigDict), config, "regularizers", "{name: (weight, function)}"
-    )
-    for field, get in (("loss", losses.get), ("augment", augmentations.get)):
-        _check_name(config, field, get)
-    _check_optimizer(config)
-    _need(config.restarts >= 1, config, "restarts", "at least 1")
+    for name in ("options", "regularizers"):
+        _need(is_plain(config[name]), config, name, "numbers and text; functions by name, my_file.py:name")
     _need(not (config.images and config.features), config, "features", "left out where there are config.images")
-    _need(config.features_layout in features.LAYOUTS, config, "features_layout", "hwc or chw")
     _need(config.size != 0 or not config.features, config, "size", "the pictures' size in pixels for given features")
-    _need(
-        config.size is None or config.size >= 0,
-        config,
-        "size",
-        "a number of pixels, or 0 to leave the picture as it is",
-    )
-    _need(config.steps is None or config.steps >= 1, config, "steps", "at least 1")
-    _need(config.every >= 1, config, "every", "at least 1")
-    _need(config.batch_size is None or config.batch_size >= 1, config, "batch_size", "at least 1")
-    _need(config.beta > 0, config, "beta", "greater than 0")
-    _need(config.alpha >= 1, config, "alpha", "at least 1")
-    _need(config.lambda_range >= 0, config, "lambda_range", "at least 0")
-    _need(config.lambda_alpha is None or config.lambda_alpha >= 0, config, "lambda_alpha", "at least 0")
-    _need(0 <= config.seed < 2**32, config, "seed", "a whole number from 0 to 2³²−1")
-    _need(config.checkpoint_seconds >= 0, config, "checkpoint_seconds", "at least 0")
-    weights = config.lambda_tv
-    numbers = all(type(weight) in (int, float) and 0 <= weight <= LARGEST for weight in weights)
-    _need(numbers, config, "lambda_tv", "finite numbers, at least 0, or none for what suits the layer")
-    names = {f"{weight:g}" for weight in weights}  # as in the names of files
-    _need(len(names) == len(weights), config, "lambda_tv", "numbers that differ in six digits")
+    weights = {f"{weight:g}" for weight in config.lambda_tv}  # as in the names of files
+    _need(len(weights) == len(config.lambda_tv), config, "lambda_tv", "numbers that differ in six digits")
 
 
-def _check_optimizer(config: ConfigDict) -> None:
-    valid = ("", *optimizers.SCHEDULES)
-    _need(config.optimizer.schedule in valid, config, "optimizer.schedule", f"one of {', '.join(valid[1:])}")
-    rate = config.optimizer.rate
-    _need(rate is None or rate > 0, config, "optimizer.rate", "greater than 0")
-    # of any length and size: only the name is looked at
-    _check_name(config, "optimizer.name", lambda name: optimizers.get(name, "constant", 1, (8, 8, 3)))
-
-
-def _check_name(config: ConfigDict, field: str, get: Callable[[str], Any]) -> None:
-    """That what is made by name can be made, where there is a name."""
+def _check_field(config: ConfigDict, name: str, value: Any) -> None:
+    field = of(name)
+    _need(is_finite(value), config, name, "a finite number")
     try:
-        if name := value_of(config, field):
-            get(name)
+        fits = field.fits(value)
     except UserError as error:
-        raise UserError(f"config.{field}: {error}") from error
+        raise UserError(f"config.{name}: {error}") from error
+    _need(bool(fits), config, name, field.wanted)
 
 
 def _check_representation(config: ConfigDict, name: str) -> None:
@@ -220,18 +172,10 @@ def options_of(config: ConfigDict, name: str) -> dict[str, Any]:
         representations.check(name, chosen)
     except UserError as error:
         raise UserError(f"config.options: {error}") from None
-    fields = {option: config[field] for option, field in FIELDS.items() if option in valid and is_set(config, field)}
+    fields = {option: config[field] for option, field in OPTIONS.items() if option in valid and is_set(config, field)}
     for option in chosen.keys() & fields.keys():
-        raise UserError(f"config.options.{option}: is config.{FIELDS[option]}, which is set as well")
+        raise UserError(f"config.options.{option}: is config.{OPTIONS[option]}, which is set as well")
     return chosen | fields
-
-
-def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _need(fine: bool, config: ConfigDict, field: str, wanted: str) -> None:

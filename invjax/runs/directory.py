@@ -36,13 +36,11 @@ from invjax import devices
 from invjax.errors import UserError
 from invjax.files import write_atomically
 from invjax.runs.config import as_dict, default
+from invjax.runs.fields import Later, flat, of
 from invjax.runs.store import TABLE, Failure, History, Key, Ledger, Row, read_rows
 from invjax.runs.team import Team, collect, refuse_strangers
 from invjax.version import __version__
 
-# may change: the pictures themselves are compared, the others change no result
-FREE = ("images", "features", "batch_size", "checkpoint_seconds", "movie", "study", "tensorboard", "figure")
-GROWING = ("representations", "layers", "lambda_tv", "restarts", "sweep")  # may ask for more than there is already
 OF_PARTS = ("weights of ", "code of ", "options of ", "start ")  # fingerprints of which there may be more by then
 OPTIMIZER_BEFORE = {"name": "adam", "rate": None, "schedule": "cosine"}  # the default when only "custom" looked at it
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "scikit-image")
@@ -158,11 +156,12 @@ def refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, s
     refuse_strangers(path)
     if not (path / "config.json").exists():
         return
-    there = _as_now(_read_json(path / "config.json"))
-    here = _as_now(json.loads(json.dumps(config)))
-    different = [name for name in {**there, **here} if there.get(name) != here.get(name) and name not in FREE]
+    there = flat(_as_now(_read_json(path / "config.json")))
+    here = flat(_as_now(json.loads(json.dumps(config))))
+    different = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    different = [name for name in different if of(name).later is not Later.ANY]
     dropped = sum(row.key not in planned for row in read_rows(path / TABLE))
-    if dropped or not set(different) <= set(GROWING):
+    if dropped or any(of(name).later is Later.SAME for name in different):
         changes = ", ".join(f"{name} (there {there.get(name)}, here {here.get(name)})" for name in different)
         changes = changes or f"{dropped} of its reconstructions are not asked for any more"
         raise UserError(f"{path}: was made by another config: {changes}; choose another folder or the same values")
@@ -199,7 +198,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _digest(config: dict[str, Any], pictures: dict[str, str], planned: Iterable[Key]) -> str:
     """Of all that the processes of a run must agree on."""
-    fixed = {name: value for name, value in config.items() if name not in FREE}
+    fixed = {name: value for name, value in flat(config).items() if of(name).later is not Later.ANY}
     digest = hashlib.sha256(json.dumps([fixed, pictures], sort_keys=True).encode())
     for key in planned:
         digest.update(repr(key).encode())

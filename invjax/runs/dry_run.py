@@ -1,4 +1,4 @@
-"""What a run would do: its batches and about how long they take, without computing or writing anything."""
+"""What a run would do: its batches and about how long they take, without writing anything."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def show(config: ConfigDict, workdir: Path) -> None:
     for job in jobs:
         rows = tuple(row for row in job.rows if job.key(row) not in finished)
         size = largest(rows, config) if rows else 1
-        time = _seconds(job, rows, size) if rows else 0.0
+        with Console(stderr=True).status(f"{job.phi.title}: its first steps"):
+            time = _seconds(job, rows, size) if rows else 0.0
         count, seconds = count + len(rows), seconds + time
         table.add_row(*_cells(job, rows), str(math.ceil(len(rows) / size)), duration(time))
     Console().print(table)
@@ -52,7 +53,7 @@ def show(config: ConfigDict, workdir: Path) -> None:
 def _cells(job: Job, rows: tuple[Reconstruction, ...]) -> list[str]:
     variants = dict.fromkeys(row.variant for row in rows)
     return [
-        f"{job.phi.name} {job.phi.layer}".strip(),
+        job.phi.title,
         str(len({row.image for row in rows})),
         ", ".join(dict.fromkeys(f"{row.lambda_tv:g}" for row in rows)),
         "; ".join(variants),
@@ -63,5 +64,4 @@ def _cells(job: Job, rows: tuple[Reconstruction, ...]) -> list[str]:
 def _seconds(job: Job, rows: tuple[Reconstruction, ...], size: int) -> float:
     if job.dictionary is not None:
         return len(rows) * 1.0
-    problems = job.problems(rows[:1], job.blank())
-    return estimate.seconds(job.method, job.phi, problems, job.steps, len(rows), size)
+    return estimate.seconds(job, rows, size)

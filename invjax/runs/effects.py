@@ -13,15 +13,11 @@ from invjax import named, optimizers, representations
 from invjax.errors import UserError
 from invjax.recipes import ABOUT
 from invjax.runs import sweep
+from invjax.runs.fields import FIELDS
 from invjax.weights.store import RANDOM
 
 HOGGLES = "hoggles"  # instead of a recipe: no descent
-FIELDS = {"weights": "weights", "seed": "weights_seed", "precision": "precision"}  # of networks, by option
-OF_A_DESCENT = (  # what HOGgles has no use for
-    *("loss", "alpha", "lambda_alpha", "beta", "lambda_range", "lambda_tv", "regularizers"),
-    *("steps", "seed", "restarts", "parameterization", "augment", "start", "movie", "every"),
-    *("optimizer.name", "optimizer.rate", "optimizer.schedule"),
-)
+OPTIONS = {"weights": "weights", "seed": "weights_seed", "precision": "precision"}  # of networks, and their fields
 
 
 def refuse_unused(config: ConfigDict, variants: Sequence[tuple[str, ConfigDict]]) -> None:
@@ -56,7 +52,7 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
     """Fields without effect in a config without a sweep, and why."""
     yield from _of_representations(config)
     if config.recipe == HOGGLES:
-        yield from ((field, "the recipe hoggles is no descent") for field in OF_A_DESCENT)
+        yield from ((field, "the recipe hoggles is no descent") for field, of in FIELDS.items() if of.descent)
     else:
         yield "hoggles", f"the recipe is {config.recipe}"
         yield from _of_optimizers(config)
@@ -77,7 +73,7 @@ def _unused(config: ConfigDict) -> Iterator[tuple[str, str]]:
 
 def _of_representations(config: ConfigDict) -> Iterator[tuple[str, str]]:
     names = ", ".join(config.representations)
-    for option, field in FIELDS.items():
+    for option, field in OPTIONS.items():
         none = not any(option in representations.options(name) for name in config.representations)
         if none and config[field] != "float32":  # the precision of all else
             yield field, f"{names} has no {option}"

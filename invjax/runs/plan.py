@@ -366,7 +366,7 @@ class _Workshop:
             try:
                 self._masked[key] = masks.apply(phi, masks.named(mask, phi.feature_shape(shape)))
             except UserError as error:
-                raise UserError(f"config.mask '{mask}', {phi.name} {phi.layer}".rstrip() + f": {error}") from None
+                raise UserError(f"config.mask '{mask}', {phi.title}: {error}") from None
         return self._masked[key]
 
 

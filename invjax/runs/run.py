@@ -26,7 +26,7 @@ from invjax.runs.events import Writer
 from invjax.runs.originals import save_originals
 from invjax.runs.plan import Job, Reconstruction, fingerprints, make_jobs, stem
 from invjax.runs.progress import Display
-from invjax.runs.record import record
+from invjax.runs.record import record, save_stretched
 from invjax.runs.share import Portion, left, share
 from invjax.runs.team import Lost, Team
 
@@ -60,7 +60,7 @@ def run(config: ConfigDict, workdir: Path, conclude: Conclude, team: Team | None
             _run_jobs(jobs, directory, config, team)
             lost = team.wait()
             if team.leads:
-                _finish(directory, config, conclude, keep_checkpoints=bool(lost))
+                _finish(jobs, directory, config, conclude, keep_checkpoints=bool(lost))
         except OSError as error:
             kept = f"{error.strerror or error}; what was finished is kept, and the same command goes on"
             raise OSError(error.errno, kept, error.filename) from error
@@ -68,7 +68,9 @@ def run(config: ConfigDict, workdir: Path, conclude: Conclude, team: Team | None
     _conclude(directory, len(planned), lost, missing)
 
 
-def _finish(directory: RunDirectory, config: ConfigDict, conclude: Conclude, keep_checkpoints: bool) -> None:
+def _finish(
+    jobs: Sequence[Job], directory: RunDirectory, config: ConfigDict, conclude: Conclude, keep_checkpoints: bool
+) -> None:
     """Brings together what the team has found, and concludes the run."""
     try:
         directory.unite()
@@ -76,6 +78,8 @@ def _finish(directory: RunDirectory, config: ConfigDict, conclude: Conclude, kee
         raise Incomplete(f"{error}; what was found is kept, and the same command brings it together") from None
     if not keep_checkpoints:
         directory.clear_checkpoints()
+    if config.stretch:
+        save_stretched(jobs, directory)
     if directory.finished():
         conclude(directory.path, config.study)
 
@@ -122,7 +126,7 @@ class _Runner:
 
     def run(self, job: Job, portion: Portion, place: str) -> None:
         """Computes and records a portion of a job; `place` says which job it is of how many."""
-        self._place = f"{job.phi.name} {job.phi.layer}".strip() + place
+        self._place = job.phi.title + place
         for whole in self._batches(job, portion):
             batches = [whole]
             while batches:
@@ -156,7 +160,7 @@ class _Runner:
         if chosen is None:
             return
         if chosen.size < len(rows):
-            self._display.say(f"{job.phi.name} {job.phi.layer}".strip() + f": {chosen.reason}")
+            self._display.say(f"{job.phi.title}: {chosen.reason}")
         self._most = min(self._most, chosen.size)
         while rows:
             now, rows = rows[: self._most], rows[self._most :]
@@ -192,7 +196,7 @@ class _Runner:
         return running.result()
 
     def _record(self, batch: Batch, solved: Solved) -> None:
-        record(batch, solved, self._directory, self._config.stretch)
+        record(batch, solved, self._directory)
         if self._log is not None:
             for row, image in zip(batch.rows, solved.inversion.images, strict=True):
                 self._log.picture(stem(batch.job, row), batch.job.steps, images.to_pixels(image, batch.job.phi.input))

@@ -28,6 +28,7 @@ import numpy as np
 
 from invjax.errors import UserError
 from invjax.files import write_atomically
+from invjax.types import titled
 
 TABLE, HISTORIES, FAILURES = "results.csv", "history.jsonl", "failures.json"
 CHUNK = 1000  # rows written at once where there are many
@@ -68,7 +69,7 @@ class Key(NamedTuple):
     @property
     def feature(self) -> str:
         """What was inverted: "hog", or "caffenet conv1"."""
-        return f"{self.representation} {self.layer}".strip()
+        return titled(self.representation, self.layer)
 
     def __str__(self) -> str:
         """In words: "cat from hog, beta=1, λ_TV 5, restart 0"."""

@@ -13,19 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from invjax.errors import UserError, suggestion
-
-OWN_COLUMN = ("images", "features", "representations", "layers", "lambda_tv", "restarts")  # need no name of a variant
-OF_THE_RUN = (
-    "sweep",
-    "every",
-    "stretch",
-    "movie",
-    "study",
-    "figure",
-    "tensorboard",
-    "batch_size",
-    "checkpoint_seconds",
-)
+from invjax.runs.fields import FIELDS, Swept, of
 
 
 def default() -> ConfigDict:
@@ -64,7 +52,10 @@ def by_name(sweep: Any) -> dict[str, dict[str, Any]]:
     """
     if sweep is None:
         return {}
-    return {_name(chosen): {k: v for k, v in chosen.items() if k not in OWN_COLUMN} for chosen in settings(sweep)}
+    return {
+        _name(chosen): {k: v for k, v in chosen.items() if of(k).swept is not Swept.COLUMN}
+        for chosen in settings(sweep)
+    }
 
 
 def settings(sweep: Any) -> list[Mapping[str, Any]]:
@@ -94,7 +85,9 @@ def is_plain(value: Any) -> bool:
 
 
 def _name(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{field}={_text(value)}" for field, value in settings.items() if field not in OWN_COLUMN)
+    return ", ".join(
+        f"{field}={_text(value)}" for field, value in settings.items() if of(field).swept is not Swept.COLUMN
+    )
 
 
 def _text(value: Any) -> str:
@@ -125,13 +118,13 @@ def _copy(config: ConfigDict) -> ConfigDict:
 
 def _set(config: ConfigDict, field: str, value: Any) -> None:
     *path, name = field.split(".")
-    if field.partition(".")[0] in OF_THE_RUN:
+    if field in FIELDS and FIELDS[field].swept is Swept.NEVER:
         raise UserError(f"config.sweep: {field} belongs to the whole run: set config.{field} instead")
     if path == ["options"]:  # which are what the representations say
         config.options[name] = value
         return
-    if field not in fields(config):
-        raise UserError(f"config.sweep: the config has no field '{field}'. {suggestion(field, fields(config))}")
+    if field not in FIELDS:
+        raise UserError(f"config.sweep: the config has no field '{field}'. {suggestion(field, list(FIELDS))}")
     part = functools.reduce(operator.getitem, path, config)
     if isinstance(part[name], tuple):
         value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
@@ -139,12 +132,3 @@ def _set(config: ConfigDict, field: str, value: Any) -> None:
         part[name] = value
     except TypeError as error:
         raise UserError(f"config.sweep: {field}={value!r}: {' '.join(str(error).split())}") from None
-
-
-def fields(config: ConfigDict, prefix: str = "") -> list[str]:
-    """Names of all fields, those of a part with the part's name before: "optimizer.rate"."""
-    return [
-        name
-        for field, value in config.items()
-        for name in (fields(value, f"{prefix}{field}.") if isinstance(value, ConfigDict) else [prefix + field])
-    ]

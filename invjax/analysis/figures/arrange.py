@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from invjax.analysis.frame import LINE, SERIES, labels, values, varying
 from invjax.errors import UserError, suggestion
-from invjax.runs.config import AXES
+from invjax.runs.fields import AXES
 from invjax.runs.store import describe
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ from typing import Any
 from invjax.analysis.words import mean_and_deviation
 from invjax.files import write_atomically
 from invjax.runs.store import MEASURES, Row, as_text, describe
+from invjax.types import titled
 
 GROUP = ("image", "representation", "layer", "variant", "lambda_tv")
 RECONSTRUCTIONS, CEILING, FLOOR = "reconstructions", "ceiling", "floor"  # in the column `of`
@@ -152,7 +153,7 @@ def print_table(workdir: Path) -> None:
 
 
 def _name(record: Record) -> str:
-    what = f"{record['representation']} {record['layer']}".strip()
+    what = titled(record["representation"], record["layer"])
     return ", ".join(filter(None, (what, record["variant"], describe("lambda_tv", record["lambda_tv"]))))
 
 
