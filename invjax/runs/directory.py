@@ -58,7 +58,7 @@ FREE = ("images", "features", "batch_size", "checkpoint_seconds", "movie", "stud
 GROWING = ("representations", "layers", "lambda_tv", "restarts", "sweep")  # may ask for more than there is already
 OF_PARTS = ("weights of ", "code of ", "options of ", "start ")  # fingerprints of which there may be more by then
 OPTIMIZER_BEFORE = {"name": "adam", "rate": None, "schedule": "cosine"}  # the default when only "custom" looked at it
-PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "scikit-image")
+PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "dm-pix")
 
 
 class RunDirectory:
