@@ -335,9 +335,7 @@ def _add_hoggles(parser: argparse.ArgumentParser) -> None:
 def _train_hoggles(options: argparse.Namespace) -> None:
     import time
 
-    from tqdm import tqdm
-
-    from invjax import hoggles, representations
+    from invjax import bars, hoggles, representations
     from invjax.runs.sources import find_pictures, load_pictures
 
     started = time.monotonic()
@@ -346,9 +344,7 @@ def _train_hoggles(options: argparse.Namespace) -> None:
     pictures = load_pictures(find_pictures(tuple(options.photos)), phi, size)
     fields = ("atoms", "window", "sparsity", "windows", "passes", "seed")
     chosen = {field: getattr(options, field) for field in fields if getattr(options, field) is not None}
-    dictionary = hoggles.train(
-        pictures, phi, bar=lambda batches: tqdm(batches, "learning", unit=" batches", disable=None), **chosen
-    )
+    dictionary = hoggles.train(pictures, phi, bar=lambda batches: bars.over(batches, "learning"), **chosen)
     dictionary.save(options.out)
     print(f"{options.out}: {dictionary.describe()}, in {time.monotonic() - started:.0f} s")
 

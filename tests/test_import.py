@@ -20,7 +20,6 @@ RARE = {
     "dm_pix",
     "orbax",
     "jinja2",
-    "tqdm",
     "tensorboardX",
     "IPython",
     "invjax.weights",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pooch
 import requests
-from tqdm import tqdm
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from invjax import networks
+from invjax import bars, networks
 from invjax.errors import UserError
 from invjax.files import lock
 from invjax.weights import catalog
@@ -95,11 +95,14 @@ def _append(url: str, part: Path) -> bool:
             have = 0  # the server starts over
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
-        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None)
+        bar = bars.of(
+            TextColumn(part.stem), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        )
+        task = bar.add_task("", total=total, completed=have)
         with part.open("ab" if have else "wb") as file, bar:
             for chunk in response.iter_content(_CHUNK):
                 file.write(chunk)
-                bar.update(len(chunk))
+                bar.advance(task, len(chunk))
     if total is not None and part.stat().st_size != total:
         raise requests.ConnectionError("the connection closed early")
     return True
