@@ -12,7 +12,6 @@ RARE = {
     "safetensors",
     "google.protobuf",
     "requests",
-    "pooch",
     "flax.nnx",
     "matplotlib",
     "pandas",
