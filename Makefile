@@ -1,12 +1,14 @@
 # make demo   inverts HOG, HOGb and DSIFT of a photograph and writes out/demo/report.html
 # make test   runs the tests
 # make lint   runs the linters
+# make bench  times gradient steps on this machine, in two minutes; BENCH="--rows hog" other ones, see BENCH=--help
 # Each sets up .venv by itself; PYTHON=python3.12 picks another interpreter (3.11 or newer).
 
 PYTHON ?= python3
 BIN := .venv/bin
+BENCH ?= --quick
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: .venv/installed
 	$(BIN)/invjax run configs/demo.py --workdir out/demo
@@ -18,6 +20,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: .venv/installed
+	$(BIN)/python -m experiments.bench $(BENCH)
 
 clean:
 	rm -rf .venv out

@@ -1,7 +1,8 @@
 """Makes the pictures of docs/gallery.md: python -m experiments.gallery --workdir out/gallery --hoggles hoggles.npz
 
 Runs the paper's figures of SqueezeNet, whose weights must have been fetched, on public-domain photographs; about half
-an hour on two cores, and only what is missing where a run was stopped.
+an hour on two cores, and only what is missing where a run was stopped. Needs `pip install scikit-image`, which has the
+photographs, and scikit-learn for HOGgles.
 """
 
 from __future__ import annotations

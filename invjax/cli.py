@@ -1,4 +1,4 @@
-"""The command line: invjax invert, run, report, study, representations, weights, hoggles, bench, check."""
+"""The command line: invjax invert, run, report, study, representations, weights, hoggles, check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 EXIT_FAILURE, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """One that knows no abbreviations, and refuses what it does not know in one line."""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
@@ -38,19 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0; 1 when a file cannot be written; 2 for wrong input; 3 when some reconstructions of a run failed;
         130 when interrupted.
     """
-    from invjax.version import __version__
+    return exit_code(lambda: _call(arguments))
 
+
+def exit_code(command: Callable[[], None]) -> int:
+    """Calls what a command does, and tells in one line what went wrong.
+
+    Args:
+        command: raises UserError, Incomplete, OSError or KeyboardInterrupt where it must.
+
+    Returns:
+        Exit code, see `main`.
+    """
     try:
-        parser = _parser(__version__)
-        options, rest = parser.parse_known_args(arguments)
-        if rest and options.command not in (_run, _invert):
-            parser.error(f"unknown argument: {rest[0]}")
-        options.overrides = rest
-        if options.computes:
-            from invjax import compile_cache
-
-            compile_cache.turn_on()
-        options.command(options)
+        command()
         sys.stdout.flush()
         return 0
     except UserError as error:
@@ -69,16 +72,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{where}{error.strerror or error}", EXIT_FAILURE)
 
 
+def _call(arguments: Sequence[str] | None) -> None:
+    from invjax.version import __version__
+
+    parser = _parser(__version__)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command not in (_run, _invert):
+        parser.error(f"unknown argument: {rest[0]}")
+    options.overrides = rest
+    if options.computes:
+        from invjax import compile_cache
+
+        compile_cache.turn_on()
+    options.command(options)
+
+
 def _fail(message: str, code: int) -> int:
     print(f"invjax: error: {message}", file=sys.stderr)
     return code
 
 
 def _parser(version: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog="invjax", description="See what HOG, SIFT and CNN layers remember of a picture.")
+    parser = Parser(prog="invjax", description="See what HOG, SIFT and CNN layers remember of a picture.")
     parser.add_argument("--version", action="version", version=f"invjax {version}")
     parser.set_defaults(computes=False)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
 
     overrides = "Further arguments override fields of configs/base.py: --config.loss=l1"
     invert = commands.add_parser("invert", help="invert one representation of one or more pictures", epilog=overrides)
@@ -130,7 +148,6 @@ def _parser(version: str) -> argparse.ArgumentParser:
 
     _add_weights(commands.add_parser("weights", help="list, fetch or import weights of networks"))
     _add_hoggles(commands.add_parser("hoggles", help="the baseline HOGgles: learn a dictionary, invert HOG by it"))
-    _add_bench(commands.add_parser("bench", help="time gradient steps, beside PyTorch's and what the device could do"))
     check = commands.add_parser("check", help="whether this machine computes right, in seconds")
     check.set_defaults(command=_check, computes=True)
     return parser
@@ -146,21 +163,8 @@ def _check(_: argparse.Namespace) -> None:
         raise Incomplete("this machine computes wrong numbers: see docs/performance.md#right-numbers-on-a-cpu")
 
 
-def _add_bench(parser: argparse.ArgumentParser) -> None:
-    from invjax.bench.command import add_options
-
-    add_options(parser)
-    parser.set_defaults(command=_bench, computes=True)
-
-
-def _bench(options: argparse.Namespace) -> None:
-    from invjax.bench.command import run
-
-    run(options)
-
-
 def _add_weights(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
     listing = actions.add_parser("list", help="list the published weights, and what is in the cache")
     listing.set_defaults(command=_list_weights)
 
@@ -305,7 +309,7 @@ def _import_weights(options: argparse.Namespace) -> None:
 
 
 def _add_hoggles(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
+    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
     train = actions.add_parser("train", help="learn a dictionary from pictures")
     train.add_argument("photos", nargs="+", metavar="PHOTO", help="file, folder or pattern; not those to be inverted")
     train.add_argument("--representation", default="hog", choices=("hog", "hogb", "hog_uoctti", "dsift"), help="(hog)")
@@ -331,9 +335,7 @@ def _add_hoggles(parser: argparse.ArgumentParser) -> None:
 def _train_hoggles(options: argparse.Namespace) -> None:
     import time
 
-    from tqdm import tqdm
-
-    from invjax import hoggles, representations
+    from invjax import bars, hoggles, representations
     from invjax.runs.sources import find_pictures, load_pictures
 
     started = time.monotonic()
@@ -342,9 +344,7 @@ def _train_hoggles(options: argparse.Namespace) -> None:
     pictures = load_pictures(find_pictures(tuple(options.photos)), phi, size)
     fields = ("atoms", "window", "sparsity", "windows", "passes", "seed")
     chosen = {field: getattr(options, field) for field in fields if getattr(options, field) is not None}
-    dictionary = hoggles.train(
-        pictures, phi, bar=lambda batches: tqdm(batches, "learning", unit=" batches", disable=None), **chosen
-    )
+    dictionary = hoggles.train(pictures, phi, bar=lambda batches: bars.over(batches, "learning"), **chosen)
     dictionary.save(options.out)
     print(f"{options.out}: {dictionary.describe()}, in {time.monotonic() - started:.0f} s")
 

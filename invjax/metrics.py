@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from invjax.types import Feature, InputSpec
 
 SSIM_WINDOW = 11  # pixels, the window of Wang et al. 2004
-ROWS = 8  # to be compared at once
+VALUES = 1 << 14  # of each row, to be compared at once
 
 
 def flat(feature: Feature) -> np.ndarray:
@@ -43,18 +44,20 @@ def mean_pairwise_distance(features: Feature) -> float:
 def mean_distance(rows: Sequence[np.ndarray]) -> float:
     """Mean Euclidean distance between different rows, float32 [values] each; NaN for fewer than two.
 
-    In double precision, a few rows at a time: there may be gigabytes of them.
+    In double precision, and some values of all rows at a time: there may be gigabytes of them.
     """
-    from scipy.spatial.distance import cdist  # ten times as fast as NumPy; its import takes a while
-
-    distances = np.zeros((len(rows), len(rows)))
-    parts = [slice(first, first + ROWS) for first in range(0, len(rows), ROWS)]
-    for number, above in enumerate(parts):
-        upper = np.asarray(rows[above], np.float64)
-        for right in parts[number:]:
-            distances[above, right] = cdist(upper, np.asarray(rows[right], np.float64))
-    pairs = distances[np.triu_indices(len(rows), 1)]
-    return float(pairs.mean()) if len(pairs) else math.nan
+    count = len(rows)
+    if count < 2:
+        return math.nan
+    products = np.zeros((count, count))
+    with np.errstate(invalid="ignore"):  # what has diverged may be infinite
+        for first in range(0, len(rows[0]), VALUES):
+            values = np.stack([row[first : first + VALUES] for row in rows]).astype(np.float64)
+            values -= values[0]  # distances stay, and what all rows have in common takes no digits
+            products += values @ values.T
+        squares = np.diag(products)
+        distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * products, 0))
+    return float(distances[np.triu_indices(count, 1)].mean())
 
 
 def counts(feature: np.ndarray) -> bool:
@@ -108,10 +111,9 @@ def psnr(image: np.ndarray, reference: np.ndarray, spec: InputSpec) -> float:
         image, reference: float32 [H, W, C], in the representation's units.
         spec: of the representation.
     """
-    from skimage.metrics import peak_signal_noise_ratio
-
+    first, second = _visible(image, reference, spec)
     with np.errstate(divide="ignore"):
-        return float(peak_signal_noise_ratio(*_visible(reference, image, spec), data_range=255))
+        return float(10 * np.log10(255**2 / np.mean((first - second) ** 2, dtype=np.float64)))
 
 
 def ssim(image: np.ndarray, reference: np.ndarray, spec: InputSpec) -> float:
@@ -124,20 +126,16 @@ def ssim(image: np.ndarray, reference: np.ndarray, spec: InputSpec) -> float:
     Returns:
         −1..1, averaged over channels; NaN for pictures smaller than the window of 11 pixels.
     """
-    from skimage.metrics import structural_similarity
-
     if min(image.shape[:2]) < SSIM_WINDOW:
-        return float("nan")
-    return float(
-        structural_similarity(
-            *_visible(reference, image, spec),
-            data_range=255,
-            channel_axis=-1,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
-    )
+        return math.nan
+    return float(_ssim()(*_visible(reference, image, spec), max_val=255.0))
+
+
+@functools.cache
+def _ssim() -> Callable[..., jax.Array]:
+    import dm_pix  # whose import takes a while
+
+    return jax.jit(dm_pix.ssim, static_argnames="max_val")
 
 
 def _visible(first: np.ndarray, second: np.ndarray, spec: InputSpec) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,14 @@ import optax
 from invjax.types import Image
 
 
+def cosines(side: int) -> np.ndarray:
+    """The orthonormal cosine transform (DCT-II) of `side` numbers, a matrix float64 [frequency, position]."""
+    frequency, position = np.ogrid[:side, :side]
+    # of whole numbers below a period, where a large angle would have lost its last digits
+    basis = np.cos(np.pi / (2 * side) * (frequency * (2 * position + 1) % (4 * side)))
+    return np.sqrt((2 - (frequency == 0)) / side) * basis
+
+
 def sobolev(
     inner: optax.GradientTransformation, image_shape: tuple[int, int, int], floor: float = 0.01
 ) -> optax.GradientTransformation:
@@ -29,11 +37,7 @@ def sobolev(
     Source: Neuberger, Sobolev Gradients and Differential Equations, 1997; for pictures, the scaled frequencies of
     Olah et al., Feature Visualization, Distill 2017.
     """
-    from scipy import fft  # its import takes a while
-
-    rows, columns = (
-        fft.dct(np.eye(side), axis=0, norm="ortho").astype(np.float32) for side in image_shape[:2]
-    )  # [frequency, position]
+    rows, columns = (cosines(side).astype(np.float32) for side in image_shape[:2])
     down, across = (2 - 2 * np.cos(np.pi * np.arange(side) / side) for side in image_shape[:2])  # eigenvalues of −Δ
     gain = (floor + down[:, None, None] + across[None, :, None]) ** -0.5
     gain = (gain / np.sqrt(np.mean(gain**2))).astype(np.float32)

@@ -42,6 +42,14 @@ def test_mean_pairwise_distance():
     assert metrics.mean_pairwise_distance(features) == pytest.approx(np.mean(distances), rel=1e-6)
 
 
+def test_distances_of_large_rows_that_are_nearly_the_same():
+    """As of restarts that agree; pieces of the rows are compared one after the other."""
+    rows = (1e3 + np.arange(40_000) + RNG.normal(0, 1e-2, (3, 40_000))).astype(np.float32)
+    distances = [np.linalg.norm(rows[i].astype(float) - rows[j]) for i in range(3) for j in range(i)]
+    assert metrics.mean_distance(rows) == pytest.approx(np.mean(distances), rel=1e-12)
+    assert metrics.mean_distance([rows[0]] * 5) == 0  # exactly: nothing is divided by it
+
+
 def test_mean_pairwise_distance_of_dicts():
     features = {"a": np.array([[0.0], [3.0]]), "b": np.array([[0.0], [4.0]])}
     assert metrics.mean_pairwise_distance(features) == pytest.approx(5)

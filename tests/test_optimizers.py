@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import fft
 
 from invjax import UserError, optimizers
-from invjax.sobolev import sobolev
+from invjax.sobolev import cosines, sobolev
 
 RATES = {"momentum": 0.1, "sgd": 0.3, "adam": 10, "lbfgs": 0.5, "lbfgs_linesearch": 1.0}
 SHAPE = (1, 3, 1)
@@ -105,6 +106,11 @@ def test_adam_moves_by_its_rate_in_grey_levels():
     grey_level = 1 / (27098.1157 * np.sqrt(3 / (227 * 227 * 3)))
     np.testing.assert_allclose(path[0].ravel(), np.array([-8, 8, -8]) * grey_level, rtol=1e-3)
     np.testing.assert_allclose(path[1].ravel(), np.array([-16, 16, -16]) * grey_level, rtol=1e-3)
+
+
+@pytest.mark.parametrize("side", [1, 2, 5, 224, 227, 1000])
+def test_cosines_are_those_of_scipy(side):
+    np.testing.assert_allclose(cosines(side), fft.dct(np.eye(side), axis=0, norm="ortho"), rtol=0, atol=1e-15)
 
 
 def test_sobolev_steps_are_those_of_the_screened_laplacian():

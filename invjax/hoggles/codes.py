@@ -7,13 +7,22 @@ float32 the solver never comes as near to the optimum as it wants to, and goes o
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from invjax.errors import UserError
+
 BATCH = 512  # windows between two updates of the atoms
 Bar = Callable[[list[np.ndarray]], Iterable[np.ndarray]]
+
+
+def check_installed() -> None:
+    """Raises UserError where there is no scikit-learn, which is needed here and nowhere else."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise UserError("HOGgles needs scikit-learn: pip install 'invjax[hoggles]'")
 
 
 def encode(rows: np.ndarray, atoms: np.ndarray, sparsity: float) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from invjax import features, representations
 from invjax.errors import UserError
 from invjax.files import reading, write_atomically
+from invjax.hoggles.codes import check_installed
 from invjax.hoggles.windows import grid
 from invjax.types import Representation
 
@@ -128,7 +129,8 @@ def options_of(phi: Representation) -> dict[str, Any]:
 
 
 def check(dictionary: Dictionary, phi: Representation) -> None:
-    """Raises UserError unless the dictionary was learned for just this representation."""
+    """Raises UserError unless the dictionary was learned for just this representation, and scikit-learn is there."""
+    check_installed()
     grid(phi)
     if phi.apply != dictionary.representation().apply:
         raise UserError(

@@ -33,7 +33,7 @@ def invert(
 
     Raises:
         UserError: another representation, a feature that does not fit the picture's shape, has fewer positions than
-            the window, or is like no atom.
+            the window, or is like no atom; no scikit-learn.
     """
     check(dictionary, phi)
     check_target(phi, feature, image_shape)

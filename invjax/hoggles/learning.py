@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from invjax.errors import UserError
-from invjax.hoggles.codes import Bar, learn
+from invjax.hoggles.codes import Bar, check_installed, learn
 from invjax.hoggles.dictionary import Dictionary, options_of
 from invjax.hoggles.windows import FLAT, feature_windows, grid, normalised, patches
 from invjax.types import Representation
@@ -44,15 +44,16 @@ def train(
             windows that agree in their HOG and not in their pixels, so the pictures are blurred: with few pictures to
             learn from they are worse (docs/reproduction.md).
         seed: of everything random.
-        bar: shows progress; called with the batches, it yields them, as tqdm does.
+        bar: shows progress; called with the batches, it yields them.
 
     Returns:
         The dictionary; the same for the same arguments.
 
     Raises:
-        UserError: a value out of range, a picture that is too small, pictures that are flat, or fewer windows than
-            atoms.
+        UserError: a value out of range, a picture that is too small, pictures that are flat, fewer windows than
+            atoms, or no scikit-learn.
     """
+    check_installed()
     _check_numbers(sparsity, passes, window=window, atoms=atoms, windows=windows)
     _check_pictures(pictures, phi, window)
     rng = np.random.default_rng(seed)

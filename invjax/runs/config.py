@@ -46,8 +46,10 @@ def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
         [_, *left] = values(arguments)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(_explain(error)) from None
+    except (AttributeError, KeyError) as error:  # which hold little more than the name
+        raise UserError(f"no such field in configs/base.py: {_words(error)}") from None
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(_words(error)) from None
     if left:
         raise UserError(f"unknown argument: {left[0]}; fields are given as --config.field=value")
     return values.config
@@ -59,10 +61,8 @@ def _read(path: str) -> ConfigDict:
         config = runpy.run_path(str(file))["get_config"](*argument)
     except UserError:
         raise
-    except AttributeError as error:
-        raise UserError(f"{path}: cannot be loaded: {_explain(error)}") from None
     except Exception as error:  # whatever the user's file raises
-        raise UserError(f"{path}: cannot be loaded: {type(error).__name__}: {_one_line(error)}") from None
+        raise UserError(f"{path}: cannot be loaded: {type(error).__name__}: {_words(error)}") from None
     if not isinstance(config, ConfigDict) or set(config) != set(default()):
         raise UserError(f"{path}: get_config() must return the config of invjax.configs.base with fields changed")
     return config
@@ -80,21 +80,13 @@ def _find(path: str) -> tuple[Path, list[str]]:
     raise UserError(f"{path}: no such config file, nor a bundled config of that name. {suggestion(name, names)}")
 
 
-def _explain(error: Exception) -> str:
-    """An unknown field is an AttributeError of the bare name, perhaps with a suggestion behind it."""
-    text = _one_line(error).replace("\\", "")
-    unknown = re.search(r'Key "(\w+)"', text) or re.search(r"'(\w+)'", text)
-    if isinstance(error, flags.UnrecognizedFlagError):
-        return f"unknown argument: --{error.flagname}; fields are given as --config.field=value"
-    if not isinstance(error, (AttributeError, KeyError)) or not unknown:
-        return text
-    near = re.search(r'Did you mean "(\w+)"', text)
-    hint = f"Did you mean {near[1]}?" if near else f"Valid: {', '.join(default())}"
-    return f"the config has no field '{unknown[1]}'. {hint}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error.args[0] if len(error.args) == 1 else error).split())
+def _words(error: Exception) -> str:
+    """An error's own words in one line, without the values of all fields that ml_collections adds to an unknown one."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    text, _, values = str(error.args[0] if len(error.args) == 1 else error).partition(" Other fields present: ")
+    _, found, near = values.partition("Did you mean ")
+    return " ".join(f"{text} {found}{near}".split())
 
 
 def check(config: ConfigDict) -> list[tuple[str, ConfigDict]]:

@@ -43,7 +43,7 @@ from invjax.version import __version__
 
 OF_PARTS = ("weights of ", "code of ", "options of ", "start ")  # fingerprints of which there may be more by then
 OPTIMIZER_BEFORE = {"name": "adam", "rate": None, "schedule": "cosine"}  # the default when only "custom" looked at it
-PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "scikit-image")
+PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "dm-pix")
 
 
 class RunDirectory:

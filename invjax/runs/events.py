@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from invjax.errors import UserError
-from invjax.files import reading
 
 FLUSH_SECONDS = 10.0  # between two moments when what is written can be seen
 
@@ -21,15 +18,16 @@ FLUSH_SECONDS = 10.0  # between two moments when what is written can be seen
 class Writer:
     """Appends to the event files of a folder; a context manager.
 
-    Each start writes a file of its own, as TensorBoard wants it. What an earlier start has written is not repeated: a
-    descent that goes on from its checkpoint takes some steps again, to the very same values.
+    Each start writes a file of its own, as TensorBoard wants it. A descent that goes on from its checkpoint takes some
+    steps again, to the very same values; of a curve that goes back, TensorBoard shows what was written last, once.
+    (tensorboardX's `purge_step` would hide the later steps of all other descents as well.)
 
     Args:
         folder: of the event files, made when missing.
         writer: number of this one among those that write at once.
 
     Raises:
-        UserError: tensorboardX is not installed, or an event file there is damaged.
+        UserError: tensorboardX is not installed.
         OSError: the folder cannot be written.
     """
 
@@ -40,7 +38,6 @@ class Writer:
             raise UserError("config.tensorboard needs tensorboardX: pip install 'invjax[tensorboard]'") from None
         self._proto = proto
         folder = Path(folder)
-        self._written = _last_steps(folder, proto.event_pb2.Event)
         folder.mkdir(parents=True, exist_ok=True)
         starts = len(list(folder.iterdir()))  # in the name: two starts within a second would write the same file
         self._file = event_file_writer.EventsWriter(str(folder / "events"), f".{starts}.{writer}")
@@ -82,43 +79,11 @@ class Writer:
         self._add(step, {tag: {"image": encoded}})
 
     def _add(self, step: int, values: dict[str, dict[str, Any]]) -> None:
-        """An event with the values, by tag, that are not there yet."""
-        fresh = {tag: value for tag, value in values.items() if step > self._written.get(tag, -1)}
-        if not fresh:
-            return
+        """An event with the values, by tag."""
         summary = self._proto.summary_pb2.Summary()
-        for tag, value in fresh.items():
+        for tag, value in values.items():
             summary.value.add(tag=tag, **value)
         self._file.write_event(self._proto.event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
-        self._written |= dict.fromkeys(fresh, step)
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self._file.flush()
             self._flushed = time.monotonic()
-
-
-def _last_steps(folder: Path, event_class: Any) -> dict[str, int]:
-    """The greatest step of each tag in the event files of a folder."""
-    steps: dict[str, int] = {}
-    for path in folder.glob("events.out.tfevents.*"):
-        with reading(path):
-            for record in _records(path):
-                event = event_class.FromString(record)
-                for value in event.summary.value:
-                    steps[value.tag] = max(event.step, steps.get(value.tag, -1))
-    return steps
-
-
-def _records(path: Path) -> Iterator[bytes]:
-    """Whole records of an event file: length, its checksum, as many bytes, their checksum (TFRecord).
-
-    The last one may have been cut short by a kill. Checksums are not looked at.
-    """
-    left = path.stat().st_size
-    with path.open("rb") as file:
-        while len(head := file.read(12)) == 12:
-            (length,) = struct.unpack_from("<Q", head)
-            left -= 12 + length + 4
-            if left < 0:
-                return
-            yield file.read(length)
-            file.read(4)

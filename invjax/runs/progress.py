@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from rich.console import Console
-from rich.live import Live
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.table import Column, Table
 from rich.text import Text
 
 LINE_SECONDS = 60.0  # between two lines where there is no terminal to draw on
 FRAMES_PER_SECOND = 2
 BAR_WIDTH = 20
-LEAST_IMPORTANT = ("finished", "bar", "speed", "loss", "what")  # what a narrow terminal does without, in this order
+SEPARATOR = " · "
+WIDEST = 1000  # a line of a file is as long as it needs to be
+LEAST_IMPORTANT = ("finished", "bar", "speed", "loss", "what", "left")  # a narrow terminal's losses, in this order
 
 
 class Display:
@@ -35,39 +40,48 @@ class Display:
     ) -> None:
         self.console = Console(stderr=True)
         self._name, self._quiet = name, quiet
-        self._total, self._before, self._reconstructions = total_work, done_work, reconstructions
-        self._what, self._done, self._loss, self._finished = "compiling", done_work, math.nan, ""
-        self._entered = self._updated = time.monotonic()
-        self._clock: tuple[float, float] | None = None  # work done, and time, when it began
-        self._live = Live(
-            get_renderable=self._drawn, console=self.console, refresh_per_second=FRAMES_PER_SECOND, transient=True
+        self._before, self._reconstructions = done_work, reconstructions
+        self._parts: dict[str, Callable[[Task], str]] = {  # what there is to tell, in the order in which it is told
+            "share": _share,
+            "what": lambda task: task.description,
+            "finished": lambda task: task.fields["finished"],
+            "loss": lambda task: task.fields["loss"],
+            "speed": lambda task: self._speed(task, task.speed),
+            "left": _left,
+        }
+        self._progress = _Line(
+            {name: _Part(part, SEPARATOR.lstrip() if name != "share" else "") for name, part in self._parts.items()},
+            self.console,
+            disable=quiet or not self.console.is_interactive,
+            get_time=time.monotonic,
+            refresh_per_second=FRAMES_PER_SECOND,
+            speed_estimate_period=math.inf,  # reports may be minutes apart
+            transient=True,
         )
+        begun: Any = done_work  # rich says int, and means any number
+        self._progress.add_task("compiling", total=total_work, completed=begun, finished="", loss="")
+        [self._task] = self._progress.tasks
+        self._entered = time.monotonic()
         self._ended = threading.Event()
         self._lines = threading.Thread(target=self._say_every_minute, daemon=True)
 
     def __enter__(self) -> Display:
         """Starts drawing."""
-        if self._quiet:
-            return self
-        if self.console.is_interactive:
-            self._live.start()
-        else:
+        self._progress.start()
+        if not self._quiet and not self.console.is_interactive:
             self._lines.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stops drawing; what stays is a line that tells how far this start came."""
+        self._progress.stop()
         self._ended.set()
-        if self._quiet:
-            return
-        if self.console.is_interactive:
-            self._live.stop()
-        else:
+        if self._lines.is_alive():
             self._lines.join()
-        if self._done > self._before:
+        done = self._task.completed - self._before
+        if done > 0 and not self._quiet:
             took = time.monotonic() - self._entered
-            speed = self._speed((self._done - self._before) / max(took, 1.0))
-            self.say(" · ".join((self._share(), speed, f"took {duration(took)}")))
+            self.say(f"{_share(self._task)} · {self._speed(self._task, done / max(took, 1.0))} · took {duration(took)}")
 
     def update(self, what: str, done: float, loss: float, finished: int) -> None:
         """Tells where the run stands.
@@ -78,11 +92,14 @@ class Display:
             loss: mean objective of the batch.
             finished: reconstructions, in all starts.
         """
-        self._what, self._done, self._loss = what, done, loss
-        self._finished = f"{finished} of {self._reconstructions} pictures"
-        self._updated = time.monotonic()
-        if self._clock is None and done > self._before:
-            self._clock = done, self._updated
+        self._progress.update(
+            self._task.id,
+            description=what,
+            completed=done,
+            finished=f"{finished} of {self._reconstructions} pictures",
+            loss="" if math.isnan(loss) else f"loss {loss:.4f}",
+            updated=time.monotonic(),
+        )
 
     def say(self, text: str) -> None:
         """Prints a line above the one that is drawn."""
@@ -92,48 +109,55 @@ class Display:
 
     def _say_every_minute(self) -> None:
         while not self._ended.wait(LINE_SECONDS):
-            self.say(" · ".join(self._parts().values()))
+            self.say(SEPARATOR.join(filter(None, (part(self._task) for part in self._parts.values()))))
 
-    def _drawn(self) -> Text:
-        """One line, whatever the width of the terminal: a wrapped one would flicker."""
-        full = round(BAR_WIDTH * self._done / max(self._total, self._done, 1e-9))
-        parts = {"bar": "━" * full + "─" * (BAR_WIDTH - full)} | self._parts()
-        for name in LEAST_IMPORTANT:
-            if len(" · ".join(parts.values())) < self.console.width:
+    def _speed(self, task: Task, rate: float | None) -> str:
+        """Work per second as pictures of average work."""
+        return f"{3600 * rate * self._reconstructions / task.total:,.0f} pictures/hour" if rate and task.total else ""
+
+
+def _share(task: Task) -> str:
+    return f"{math.floor(task.percentage + 1e-6)} %" if task.total else ""
+
+
+def _left(task: Task) -> str:
+    """Counts down where there is no news."""
+    if not task.speed or task.remaining is None:
+        return ""
+    seconds = task.remaining / task.speed - (time.monotonic() - task.fields["updated"])
+    return f"about {duration(max(seconds, 1.0))} left"
+
+
+class _Part(ProgressColumn):
+    """What a function tells of the task, behind a separator."""
+
+    def __init__(self, tell: Callable[[Task], str], separator: str) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._tell, self._separator = tell, separator
+
+    def render(self, task: Task) -> Text:
+        """Nothing where there is nothing to tell."""
+        words = self._tell(task)
+        return Text(self._separator + words if words else "")
+
+
+class _Line(Progress):
+    """One line, whatever the width of the terminal: a wrapped one would flicker."""
+
+    def __init__(self, parts: dict[str, ProgressColumn], console: Console, **options: Any) -> None:
+        self._screen, self._all = console, {"share": parts["share"], "bar": BarColumn(BAR_WIDTH)} | parts
+        super().__init__(console=console, **options)  # which draws already
+
+    def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+        """The columns that there is room for."""
+        columns, endless = dict(self._all), self._screen.options.update_width(WIDEST)
+        for name in (*LEAST_IMPORTANT, ""):
+            self.columns = tuple(columns.values())
+            table = super().make_tasks_table(tasks)
+            if self._screen.measure(table, options=endless).maximum <= self._screen.width:
                 break
-            parts.pop(name, None)
-        return Text(" · ".join(parts.values()), no_wrap=True, overflow="ellipsis")
-
-    def _parts(self) -> dict[str, str]:
-        """What there is to tell, by name, in the order in which it is told."""
-        parts = {
-            "share": self._share(),
-            "what": self._what,
-            "finished": self._finished,
-            "loss": "" if math.isnan(self._loss) else f"loss {self._loss:.4f}",
-            "speed": self._speed(self._rate()),
-            "left": self._left(),
-        }
-        return {name: text for name, text in parts.items() if text}
-
-    def _share(self) -> str:
-        return f"{math.floor(100 * self._done / self._total + 1e-6)} %" if self._total else ""
-
-    def _rate(self) -> float:
-        """Work per second; 0 where it is not known yet."""
-        if self._clock is None or self._updated <= self._clock[1]:
-            return 0.0
-        return (self._done - self._clock[0]) / (self._updated - self._clock[1])
-
-    def _speed(self, rate: float) -> str:
-        return f"{3600 * rate * self._reconstructions / self._total:,.0f} pictures/hour" if rate else ""
-
-    def _left(self) -> str:
-        rate = self._rate()
-        if not rate:
-            return ""
-        seconds = (self._total - self._done) / rate - (time.monotonic() - self._updated)
-        return f"about {duration(max(seconds, 1.0))} left"
+            columns.pop(name, None)
+        return table
 
 
 def duration(seconds: float) -> str:

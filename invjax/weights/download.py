@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from pathlib import Path
 
-import pooch
 import requests
-from tqdm import tqdm
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from invjax import networks
+from invjax import bars, networks
 from invjax.errors import UserError
 from invjax.files import lock
 from invjax.weights import catalog
@@ -48,22 +47,22 @@ def fetch(name: str, url: str = "") -> Path:
 
 
 def _download(url: str, entry: catalog.Entry) -> Path:
-    """The published file, in the cache."""
+    """The published file, in the cache, where it may be whole from an earlier time."""
     part = cache() / f"{entry.name}.part"
-
-    def downloader(url: str, place: str, _: object) -> None:
+    if not part.exists() or _hash(part, entry) != entry.hash:
         _resume(url, part)
-        part.replace(place)
+        if (found := _hash(part, entry)) != entry.hash:
+            part.unlink()
+            what = f"expected {entry.hash} but got {found}; the download is deleted"
+            raise UserError(f"{url}: {what}: try again, or --url with another address")
+    return part
 
-    pooch.get_logger().setLevel(logging.WARNING)  # the bar says it all
-    try:
-        file = pooch.retrieve(url, entry.hash, f"{entry.name}.download", cache(), downloader=downloader)
-    except UserError:
-        raise
-    except ValueError as error:  # of pooch: "SHA1 hash of … does not match …: expected … but got …. Deleted …"
-        what = str(error).partition(". ")[0]
-        raise UserError(f"{url}: {what}; the download is deleted: try again, or --url with another address") from None
-    return Path(file)
+
+def _hash(path: Path, entry: catalog.Entry) -> str:
+    """Of a file, as the entry states it."""
+    algorithm = entry.hash.partition(":")[0]
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
 def _resume(url: str, part: Path) -> None:
@@ -95,11 +94,14 @@ def _append(url: str, part: Path) -> bool:
             have = 0  # the server starts over
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
-        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None)
+        bar = bars.of(
+            TextColumn(part.stem), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        )
+        task = bar.add_task("", total=total, completed=have)
         with part.open("ab" if have else "wb") as file, bar:
             for chunk in response.iter_content(_CHUNK):
                 file.write(chunk)
-                bar.update(len(chunk))
+                bar.advance(task, len(chunk))
     if total is not None and part.stat().st_size != total:
         raise requests.ConnectionError("the connection closed early")
     return True

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -85,3 +86,13 @@ def test_mistakes(folder, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
     assert message in refused(capsys, *arguments)
     assert not (folder / "a.npz").exists() and not (folder / "out").exists()
+
+
+def test_says_what_to_install(folder, dictionary, capsys, monkeypatch):
+    """Before anything is computed or written."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    dictionary.save("own.npz")
+    for arguments in (("train", "others"), ("invert", "test", "--dictionary", "own.npz", "--size", 0)):
+        assert "pip install 'invjax[hoggles]'" in refused(capsys, *arguments, "--out", "none")
+    assert not (folder / "none").exists()

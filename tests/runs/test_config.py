@@ -34,9 +34,10 @@ def test_bundled_configs_are_found_by_name():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("--config.restart=1", "no field 'restart'. Did you mean restarts"),
-        ("--config.nonsense=1", "no field 'nonsense'. Valid: alpha, augment, batch_size"),
-        ("--config.optimizer.speed=1", "no field 'speed'"),
+        ("--config.restart=1", "'restart' Did you mean \"restarts\""),
+        ("--config.nonsense=1", "no such field in configs/base.py: 'nonsense'"),
+        ("--config.optimizer.speed=1", "no such field in configs/base.py: 'speed'"),
+        ("--config.restarts.x=1", "restarts.x"),
         ("--config.restarts=many", "--config.restarts=many"),
         ("--config.restarts=1.5", "--config.restarts=1.5"),
         ("--config.restarts=0", "config.restarts must be at least 1, got 0"),
@@ -100,7 +101,8 @@ BASED = "from invjax.configs import base\ndef get_config():\n    config = base.g
         ("raise RuntimeError('no\\nluck')", "no luck"),
         ("x = 1", "get_config"),
         ("def get_config(): return 3", "get_config"),
-        (BASED.format("config.restrats = 1"), "no field 'restrats'. Did you mean restarts?"),
+        (BASED.format("config.restrats = 1"), 'locked. Did you mean "restarts" instead of "restrats"?'),
+        (BASED.format("config.beta = config.gamma"), "'gamma'"),
         (BASED.format("config.beta = 'x'"), "beta"),
     ],
 )

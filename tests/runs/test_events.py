@@ -85,32 +85,38 @@ def test_pictures(folder, channels):
     np.testing.assert_array_equal(seen.reshape(pixels.shape), pixels)
 
 
-def test_a_second_start_repeats_nothing(folder):
+def shown(folder, tag):
+    """Steps of a curve as TensorBoard reads them: a point takes the place of those from its step on, of its curve."""
+    steps = []
+    for name, step, _ in points(folder):
+        if name == tag:
+            steps = [before for before in steps if before < step] + [step]
+    return steps
+
+
+def test_what_a_second_start_takes_again_is_shown_once(folder):
     with events.Writer(folder) as writer:
         for step in (0, 10, 20):
             writer.scalars("a", step, {"total": 1.0})
-        writer.picture("picture", 20, blobs(8)[..., None])
+            writer.scalars("finished", 2 * step, {"total": 1.0})
     with events.Writer(folder) as writer:  # from a checkpoint at step 10
         for step in (10, 20, 30):
             writer.scalars("a", step, {"total": 1.0})
             writer.scalars("b", step, {"total": 1.0})
-        writer.picture("picture", 20, blobs(8)[..., None])
-    assert [step for tag, step, _ in points(folder) if tag == "a/total"] == [0, 10, 20, 30]
-    assert [step for tag, step, _ in points(folder) if tag == "b/total"] == [10, 20, 30]
-    assert sum(value.HasField("image") for event in read(folder) for value in event.summary.value) == 1
+    assert shown(folder, "a/total") == [0, 10, 20, 30]
+    assert shown(folder, "b/total") == [10, 20, 30]
+    assert shown(folder, "finished/total") == [0, 20, 40]
 
 
 def test_goes_on_after_a_kill_in_the_middle_of_a_record(folder):
     with events.Writer(folder) as writer:
-        for step in (0, 10, 20):
-            writer.scalars("a", step, {"total": 1.0})
+        writer.scalars("a", 0, {"total": 1.0})
     [path] = folder.iterdir()
     path.write_bytes(path.read_bytes()[:-6])
     with events.Writer(folder) as writer:
-        for step in (10, 20, 30):
-            writer.scalars("a", step, {"total": 1.0})
+        writer.scalars("a", 0, {"total": 1.0})
     path.unlink()
-    assert [step for _, step, _ in points(folder)] == [20, 30]
+    assert [step for _, step, _ in points(folder)] == [0]
 
 
 def test_is_on_disk_before_the_end(folder, monkeypatch):
@@ -118,15 +124,6 @@ def test_is_on_disk_before_the_end(folder, monkeypatch):
     with events.Writer(folder) as writer:
         writer.scalars("a", 0, {"total": 1.0})
         assert points(folder) == [("a/total", 0, 1.0)]
-
-
-def test_a_damaged_file_is_named(folder):
-    with events.Writer(folder) as writer:
-        writer.scalars("a", 0, {"total": 1.0})
-    [path] = folder.iterdir()
-    path.write_bytes(struct.pack("<QI", 3, 0) + b"\xff" * 7)
-    with pytest.raises(UserError, match=f"{path.name}: the file is damaged"):
-        events.Writer(folder)
 
 
 def test_says_what_to_install(tmp_path, monkeypatch):

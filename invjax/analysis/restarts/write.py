@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
+from invjax import bars
 from invjax.analysis.restarts.bench import Bench
 from invjax.analysis.restarts.pictures import Restarts, Warn, write_deviation
 from invjax.analysis.restarts.tables import Found, Tables, group_of
@@ -81,12 +81,11 @@ def _studies(
 def _saving(studies: Iterator[tuple[Restarts, Found]], total: int, tables: Tables) -> Iterator[tuple[Restarts, Found]]:
     """The same, with a bar or lines of progress; writes the tables now and then."""
     saved = time.monotonic()
-    bar = tqdm(studies, "studying restarts", total, unit=" groups", leave=False, delay=1, disable=None)
-    for done, study in enumerate(bar):
+    for done, study in enumerate(bars.over(studies, "studying restarts", total)):
         if time.monotonic() - saved > SAVE_SECONDS:
             saved = time.monotonic()
             tables.save()
-            if bar.disable:
+            if not sys.stderr.isatty():
                 _print(f"restarts of {done} of {total} groups studied")
         yield study
 
@@ -104,4 +103,4 @@ def _variants(run: Run) -> dict[str, ConfigDict]:
 
 
 def _print(line: str) -> None:
-    tqdm.write(f"invjax: {line}", sys.stderr)
+    print(f"invjax: {line}", file=sys.stderr)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from invjax.bench import attainable, peers
-from invjax.bench.rows import OURS, Row, device, ratios
-from invjax.bench.steps import ours, prepared, representation
-from invjax.bench.timing import Others, seconds
+from experiments.bench import attainable, peers
+from experiments.bench.rows import OURS, Row, device, ratios
+from experiments.bench.steps import ours, prepared, representation
+from experiments.bench.timing import Others, seconds
 from invjax.types import Representation
 
 STEPS, SHALLOW_STEPS = 4, 10  # of a stretch that is timed

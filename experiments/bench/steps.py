@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.bench.timing import Side
 from invjax import descent, devices, images, inversion, recipes, representations
-from invjax.bench.timing import Side
 from invjax.types import Representation
 
 SWEPT = (0.5, 5.0, 50.0)  # λ_TV

@@ -1,4 +1,4 @@
-"""What `invjax bench` measures."""
+"""What `python -m experiments.bench` measures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
+from experiments.bench.measure import measure
+from experiments.bench.rows import OURS, Row, device, ratios
+from experiments.bench.steps import ours, prepared, representation, swept
+from experiments.bench.timing import Others, Side, seconds
 from invjax import inversion, memory, representations
-from invjax.bench.measure import measure
-from invjax.bench.rows import OURS, Row, device, ratios
-from invjax.bench.steps import ours, prepared, representation, swept
-from invjax.bench.timing import Others, Side, seconds
 from invjax.devices import sequential, usable, using
 
 SHALLOW = ("hog", "hogb", "dsift")
@@ -177,7 +177,13 @@ def goals() -> Iterator[Row]:
     """Rows that want a GPU, where there is none."""
     if accelerated():
         return
-    command = "needs a GPU: invjax bench --rows {} --batches {} --precision {}"
+    command = "needs a GPU: python -m experiments.bench --rows {} --batches {} --precision {}"
     for name, batch, precision in GOALS:
         yield Row(name, batch, "H100", precision, skipped={"row": command.format(name, batch, precision)})
-    yield Row("the whole table", 0, "H100", "tf32", skipped={"row": "needs a GPU: invjax bench table --precision tf32"})
+    yield Row(
+        "the whole table",
+        0,
+        "H100",
+        "tf32",
+        skipped={"row": "needs a GPU: python -m experiments.bench table --precision tf32"},
+    )

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from invjax.bench.rows import OURS, Row, geometric_means
+from experiments.bench.rows import OURS, Row, geometric_means
 
 
 def show(rows: Sequence[Row], console: Console) -> None:

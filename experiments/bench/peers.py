@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.bench.timing import Side
 from invjax import descent, devices
-from invjax.bench.timing import Side
 from invjax.errors import first_line
 from invjax.types import Representation
 
 if TYPE_CHECKING:
-    from invjax.bench.torch_descent import Descent, Features
+    from experiments.bench.torch_descent import Descent, Features
 
 DESCRIPTORS = ("hog", "hogb", "dsift")  # those that the paper describes
 NETWORK, DESCRIBED, TUNED = "PyTorch", "described", "tuned"
@@ -81,7 +81,7 @@ def _makers(
     phi: Representation, image: np.ndarray, problems: descent.Problem, precision: str, device: str
 ) -> Iterator[tuple[str, Callable[[], Descent]]]:
     """Peers by name, each made when it is called."""
-    from invjax.bench.torch_descent import Descent, Setting
+    from experiments.bench.torch_descent import Descent, Setting
 
     weights = {name: float(weight[0]) for name, weight in problems.weights.items()}
 
@@ -89,7 +89,7 @@ def _makers(
         return lambda: Descent(features(setting), image, weights, len(problems.key), setting)
 
     if phi.family == "network":
-        from invjax.bench import torch_networks
+        from experiments.bench import torch_networks
 
         network, params = phi.apply.network, phi.params["params"]  # type: ignore[attr-defined]
         for name, setting in {
@@ -99,7 +99,7 @@ def _makers(
         }.items():
             yield f"{NETWORK}, {name}", maker(functools.partial(torch_networks.features, network, params), setting)
     elif phi.name in DESCRIPTORS:
-        from invjax.bench import torch_convolutions, torch_tuned
+        from experiments.bench import torch_convolutions, torch_tuned
 
         apply: Any = phi.apply
         for setting in (Setting(device), Setting(device, compiled=True)):

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from experiments.bench.timing import Side
 from invjax import devices
-from invjax.bench.timing import Side
 from invjax.networks import PRECISIONS
 from invjax.networks.ops import LAYOUT
 
@@ -91,7 +91,7 @@ def _in_place(function: Any, array: Any) -> Callable[[], object]:
 def _torch(kind: str, precision: str, device: str) -> Callable[[], object]:
     import torch
 
-    from invjax.bench.torch_descent import DTYPES, Setting
+    from experiments.bench.torch_descent import DTYPES, Setting
 
     setting = Setting(device, precision)
     dtype = DTYPES[precision] if kind != COPY else torch.float32

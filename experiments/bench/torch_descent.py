@@ -1,4 +1,4 @@
-"""A gradient step of the paper's recipe in PyTorch, for any features: what `invjax bench` compares ours with.
+"""A gradient step of the paper's recipe in PyTorch, for any features: what `experiments.bench` compares ours with.
 
 The whole step, as ours: the objective's value and gradient with α-norm and total variation, and the update of
 momentum. The prior's gradient is written out, and arrays are updated in place; compiled, the features with their

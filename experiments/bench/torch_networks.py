@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from invjax.bench.torch_descent import DTYPES, Features, Setting
+from experiments.bench.torch_descent import DTYPES, Features, Setting
 from invjax.networks import Network, layers
 from invjax.networks.network import PICTURE
 

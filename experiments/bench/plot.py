@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from invjax.bench.rows import Row
+from experiments.bench.rows import Row
 
 COLOURS = ("#1f6f8b", "#e07a3f", "#6a4c93", "#8aa35b")
 GREYS = ("#222222", "#777777", "#c8a951")

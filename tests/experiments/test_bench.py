@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from invjax import UserError, cli, devices, recipes, representations
-from invjax.bench import attainable, command, measure, peers, plot, show, steps, suites
-from invjax.bench.rows import OURS, Row, geometric_means, summary
-from invjax.bench.timing import Others, Side, seconds
+from experiments.bench import attainable, command, measure, peers, plot, show, steps, suites
+from experiments.bench.rows import OURS, Row, geometric_means, summary
+from experiments.bench.timing import Others, Side, seconds
+from invjax import UserError, devices, recipes, representations
 from invjax.networks.layers import Concat, Conv, Dense, Dropout, GlobalAverage, LocalResponse, MaxPool, Relu
 from invjax.networks.network import Network, chain
 from invjax.representations.network import build, network
@@ -56,7 +56,7 @@ ROWS = [
         shares={"convolution": 0.6, "product": 0.7, "copy": 0.1},
         skipped={"PyTorch, compiled": "torch.compile needs g++"},
     ),
-    Row("hog", 256, "H100", skipped={"row": "needs a GPU: invjax bench --rows hog"}),
+    Row("hog", 256, "H100", skipped={"row": "needs a GPU: python -m experiments.bench --rows hog"}),
 ]
 
 
@@ -125,7 +125,7 @@ def test_jax_starts_without_taking_all_memory(monkeypatch):
 
     monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
     monkeypatch.setattr(steps, "representation", representation)
-    assert cli.main(["bench", "--rows", "hog"]) == 2
+    assert command.main(["--rows", "hog"]) == 2
 
 
 def test_a_row_that_does_not_fit_says_so(monkeypatch):
@@ -146,7 +146,7 @@ def test_what_was_measured_before_it_was_stopped_is_kept(monkeypatch, capsys, tm
         return Row(name, batch, "a device", rates={"invjax": 123.0}, shares={"copy": 0.5})
 
     monkeypatch.setattr(suites, "measure", measure)
-    assert cli.main(["bench", "--rows", "hog", "--batches", "1,2", "--out", str(tmp_path)]) == 130
+    assert command.main(["--rows", "hog", "--batches", "1,2", "--out", str(tmp_path)]) == 130
     printed = capsys.readouterr()
     assert "123" in printed.out and printed.err.endswith("invjax: interrupted\n")
     assert "hog, batch 1: 123 per second" in printed.err
@@ -156,7 +156,7 @@ def test_what_was_measured_before_it_was_stopped_is_kept(monkeypatch, capsys, tm
 
 def test_without_torch_ours_is_measured(without_torch, small, capsys, tmp_path):
     out = ["--json", str(tmp_path / "new" / "bench.json"), "--plot", str(tmp_path / "bench.png")]
-    assert cli.main(["bench", "--rows", "squeezenet/conv1", "--batches", "2", "--rounds", "1", *out]) == 0
+    assert command.main(["--rows", "squeezenet/conv1", "--batches", "2", "--rounds", "1", *out]) == 0
     assert "skipped: PyTorch (squeezenet/conv1 batch 2): PyTorch is not installed" in capsys.readouterr().out
     [row] = json.loads((tmp_path / "new" / "bench.json").read_text())["rows"]
     assert list(row["rates"]) == [OURS] and row["rates"][OURS] > 0
@@ -168,10 +168,10 @@ def test_without_torch_ours_is_measured(without_torch, small, capsys, tmp_path):
 def test_gpu_rows_are_skipped_with_the_command():
     goals = list(suites.goals())
     assert [row.name for row in goals] == ["caffenet/relu5", "caffenet/relu5", "hog", "the whole table"]
-    assert all("needs a GPU: invjax bench " in row.skipped["row"] for row in goals)
+    assert all("needs a GPU: python -m experiments.bench " in row.skipped["row"] for row in goals)
     for row in goals:  # commands that exist
-        arguments = row.skipped["row"].partition("invjax ")[2].split()
-        options = cli._parser("").parse_args(arguments)
+        arguments = row.skipped["row"].partition("experiments.bench ")[2].split()
+        options = command.parsed(arguments)
         command.check(options)
 
 
@@ -220,7 +220,7 @@ def test_tables_say_what_is_missing():
     console = Console(width=120, record=True, file=io.StringIO())
     show.show(ROWS, console)
     text = console.export_text()
-    assert "skipped: hog batch 256: needs a GPU: invjax bench --rows hog" in text
+    assert "skipped: hog batch 256: needs a GPU: python -m experiments.bench --rows hog" in text
     assert "skipped: PyTorch, compiled (caffenet/relu5 batch 4): torch.compile needs g++" in text
     assert "measured on: cpu, 2 cores" in text and "ratios to tuned: 2.00" in text
     layers, others = show.tables(ROWS)
@@ -263,7 +263,7 @@ def test_plot_of_rows(tmp_path):
     ],
 )
 def test_mistakes_are_one_line(arguments, complaint, capsys):
-    assert cli.main(["bench", *arguments]) == 2
+    assert command.main([*arguments]) == 2
     error = capsys.readouterr().err
     assert complaint in error and error.count("\n") == 1
 
@@ -297,7 +297,7 @@ def compare(peer, phi, image, weights, method):
 @pytest.mark.parametrize("layer", ["fc", "average", "norm1"])
 @pytest.mark.usefixtures("torch")
 def test_network_peer_computes_the_same(layer, channels_last):
-    from invjax.bench import torch_descent, torch_networks
+    from experiments.bench import torch_descent, torch_networks
 
     whole = Network(LAYERS, InputSpec(3, size=32), (layer,))
     params = random.draw(whole, 0, whole.weighted())
@@ -314,7 +314,7 @@ def test_network_peer_computes_the_same(layer, channels_last):
 @pytest.mark.parametrize("name", ["hog", "hogb", "dsift"])
 def test_tuned_peer_computes_the_same(torch, name, compiled):
     """Both ways to pool: what is meant to be compiled is not compiled here."""
-    from invjax.bench import torch_descent, torch_tuned
+    from experiments.bench import torch_descent, torch_tuned
 
     image, phi = noise(61, 1), representations.get(name)
     features = torch_tuned.features(phi.apply, 61, torch_descent.Setting(compiled=compiled))
@@ -329,7 +329,7 @@ def test_tuned_peer_computes_the_same(torch, name, compiled):
 @pytest.mark.parametrize("name", ["hog", "hogb", "dsift"])
 def test_described_peer_computes_the_same(torch, name):
     """In float64, since the arccosine, by which the paper describes bilinear votes, is steep at one."""
-    from invjax.bench import torch_convolutions
+    from experiments.bench import torch_convolutions
 
     image, phi = noise(61, 1), representations.get(name)
     picture = torch.tensor(image, dtype=torch.float64).permute(2, 0, 1)[None].requires_grad_()
@@ -343,7 +343,7 @@ def test_described_peer_computes_the_same(torch, name):
 
 
 def test_peer_steps_with_momentum(torch):
-    from invjax.bench import torch_descent
+    from experiments.bench import torch_descent
 
     weights = {"alpha": 1.0, "tv": 1.0}
     peer = torch_descent.Descent(lambda x: x.square(), noise(8, 3), weights, 2, torch_descent.Setting())
@@ -357,7 +357,7 @@ def test_peer_steps_with_momentum(torch):
 
 def test_a_peer_that_fails_is_named(torch, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
-    monkeypatch.setattr("invjax.bench.torch_descent.Descent.advance", lambda *_: 1 / 0)
+    monkeypatch.setattr("experiments.bench.torch_descent.Descent.advance", lambda *_: 1 / 0)
     phi = representations.get("hog")
     _, problems, image = steps.prepared(phi, "paper", 1)
     found, missing = peers.sides(phi, image, problems, "float32", 1)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from invjax.bench.torch_descent import Features, Setting
+from experiments.bench.torch_descent import Features, Setting
 from invjax.representations import oriented
 from invjax.representations.dsift import CLAMP, SPAN, STRIDE, Dsift
 from invjax.representations.hog import Hog

@@ -1,4 +1,4 @@
-"""`invjax bench`: options, rows, and what is written of them."""
+"""`python -m experiments.bench`: options, rows, and what is written of them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invjax import cli
 from invjax.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from invjax.bench.rows import Row
+    from experiments.bench.rows import Row
 
 SUITES = ("networks", "shallow", "sweep", "devices", "table")
 WIDTH = 150  # of tables in files
@@ -25,9 +26,39 @@ sweep as one batch against one at a time; devices, a batch over 1, 2, 4 … loca
 whole table of CaffeNet takes. PyTorch comes with pip install 'invjax[bench]'; without it, ours alone is measured."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `invjax bench`; lists are separated by commas."""
-    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point.
+
+    Args:
+        arguments: default those of the process.
+
+    Returns:
+        Exit code, as of the command `invjax`.
+    """
+    return cli.exit_code(lambda: _call(arguments))
+
+
+def _call(arguments: Sequence[str] | None) -> None:
+    options = parsed(arguments)
+    from invjax import compile_cache
+
+    compile_cache.turn_on()
+    run(options)
+
+
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options that are given; lists are separated by commas."""
+    parser = cli.Parser(
+        prog="python -m experiments.bench",
+        description="Time gradient steps, beside PyTorch's and what the device could do.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_options(parser)
+    return parser.parse_args(arguments)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}")
     parser.add_argument("--quick", action="store_true", help="instead: five rows in two minutes, no torch.compile")
     parser.add_argument("--rows", type=_words, metavar="A,B", help="instead: these, as hog or caffenet/relu5")
@@ -53,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
     from rich.console import Console
 
-    from invjax.bench import show
+    from experiments.bench import show
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     measured: list[Row] = []
@@ -73,7 +104,7 @@ def _publish(measured: list[Row], options: argparse.Namespace, console: Console)
     """Prints and writes what was measured."""
     from rich.console import Console
 
-    from invjax.bench import plot, rows, show
+    from experiments.bench import plot, rows, show
 
     if not measured:
         return
@@ -100,8 +131,8 @@ def check(options: argparse.Namespace) -> None:
         raise UserError(f"bench: --fraction must be above 0 and at most 1, got {options.fraction:g}")
     if options.plot and options.plot.suffix not in (".png", ".pdf"):
         raise UserError(f"bench: --plot must end in .png or .pdf, got {options.plot}")
+    from experiments.bench.steps import representation
     from invjax import networks
-    from invjax.bench.steps import representation
 
     for row in options.rows or ():
         representation(row)
@@ -114,7 +145,7 @@ def check(options: argparse.Namespace) -> None:
 
 def chosen(options: argparse.Namespace) -> Iterator[Row]:
     """The rows asked for, each as soon as it is measured."""
-    from invjax.bench import suites
+    from experiments.bench import suites
 
     if options.rows:
         yield from suites.rows(options.rows, options.batches or [1], options.precision, options.rounds)

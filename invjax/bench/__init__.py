@@ -1,1 +1,0 @@
-"""`invjax bench`: what a gradient step takes, beside PyTorch's, and beside what the device could do."""
