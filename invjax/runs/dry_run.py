@@ -12,8 +12,8 @@ from rich.table import Table
 
 from invjax.runs import config as configs
 from invjax.runs import estimate
-from invjax.runs.batch import largest
 from invjax.runs.directory import refuse_another_run
+from invjax.runs.inverters import largest
 from invjax.runs.plan import Job, Reconstruction, fingerprints, make_jobs
 from invjax.runs.progress import duration
 from invjax.runs.store import read_rows
@@ -40,9 +40,9 @@ def show(config: ConfigDict, workdir: Path) -> None:
     count = seconds = 0.0
     for job in jobs:
         rows = tuple(row for row in job.rows if job.key(row) not in finished)
-        size = largest(rows, config) if rows else 1
+        size = largest(len(rows), config) if rows else 1
         with Console(stderr=True).status(f"{job.phi.title}: its first steps"):
-            time = _seconds(job, rows, size) if rows else 0.0
+            time = estimate.seconds(job, rows, size) if rows else 0.0
         count, seconds = count + len(rows), seconds + time
         table.add_row(*_cells(job, rows), str(math.ceil(len(rows) / size)), duration(time))
     Console().print(table)
@@ -59,9 +59,3 @@ def _cells(job: Job, rows: tuple[Reconstruction, ...]) -> list[str]:
         "; ".join(variants),
         str(len(rows)),
     ]
-
-
-def _seconds(job: Job, rows: tuple[Reconstruction, ...], size: int) -> float:
-    if job.dictionary is not None:
-        return len(rows) * 1.0
-    return estimate.seconds(job, rows, size)

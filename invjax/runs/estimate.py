@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 
-from invjax import devices, inversion
-from invjax.runs.plan import Job, Reconstruction
+from invjax import devices
+from invjax.runs.plan import Batch, Job, Reconstruction
 
 
 def seconds(job: Job, rows: Sequence[Reconstruction], size: int) -> float:
@@ -14,17 +15,18 @@ def seconds(job: Job, rows: Sequence[Reconstruction], size: int) -> float:
 
     Takes two steps of a batch, or on a CPU of a part of one that keeps all cores busy: the first one compiles, the
     second one tells how long a step takes now, with whatever else is running. What is compiled the run need not compile
-    again. Left out: pictures and features read, results written.
+    again. Without a descent, a first reconstruction. Left out: pictures and features read, results written.
 
     Args:
         job: which.
         rows: its reconstructions that are to be computed, at least one.
         size: reconstructions at once, ≥ 1.
     """
-    size = min(size, len(rows))
-    taken = min(size, 2 * devices.usable()) if devices.sequential() else size
-    problems = job.problems(rows[:taken], job.blank())
-    points = inversion.solve(job.method, job.phi, problems, min(2, job.steps), 1)
-    moments = [time.monotonic(), *(time.monotonic() for _ in points)]
+    taken = min(size, len(rows), 2 * devices.usable() if devices.sequential() else size)
+    running = job.inverter.begin(Batch(job, job.blank(), tuple(rows[:taken])), every=1)
+    moments = [time.monotonic(), *(time.monotonic() for _ in itertools.islice(running.points(), 3))]
+    if not job.steps:
+        running.result()
+        return (time.monotonic() - moments[0]) * len(rows) / taken
     step = moments[-1] - moments[-2]
     return (moments[-2] - moments[0]) + job.steps * step * len(rows) / taken

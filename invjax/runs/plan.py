@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ from invjax.errors import UserError
 from invjax.representations.receptive import placed
 from invjax.runs.config import check, options_of
 from invjax.runs.effects import HOGGLES
+from invjax.runs.inverters import Descent, Hoggles, Inverter
 from invjax.runs.sources import (
     OnDemand,
     Picture,
@@ -47,10 +48,6 @@ from invjax.runs.sources import (
 )
 from invjax.runs.store import Key
 from invjax.types import Feature, Image, Representation, work
-
-if TYPE_CHECKING:
-    from invjax.hoggles import Dictionary
-
 
 LONGEST_NAME = 200  # bytes; file systems take 255, with suffixes
 MEASURED = 200  # pictures between which the mean distance is taken, at most: 19,900 pairs; the paper has 100 pictures
@@ -110,8 +107,7 @@ class Job:
 
     Attributes:
         phi: the representation.
-        method: how it is inverted.
-        steps: gradient steps.
+        inverter: how it is inverted.
         recipe: name of the recipe.
         image_shape: [H, W, C] of the pictures to be found.
         pictures: their names.
@@ -120,13 +116,11 @@ class Job:
         given: these features, read on demand; None where there are originals.
         rows: the reconstructions, in order.
         code: the user's own files that it is made of.
-        dictionary: of HOGgles, instead of a descent.
         starts: pictures to start from, one or one for each restart; none: noise.
     """
 
     phi: Representation
-    method: recipes.Method
-    steps: int
+    inverter: Inverter
     recipe: str
     image_shape: tuple[int, int, int]
     pictures: tuple[str, ...]
@@ -135,7 +129,6 @@ class Job:
     given: Sequence[Feature] | None
     rows: tuple[Reconstruction, ...]
     code: OnDemand
-    dictionary: Dictionary | None = None
     starts: OnDemand | None = None
 
     def targets(self, pictures: Iterable[int] | None = None) -> Targets:
@@ -187,8 +180,7 @@ class Job:
 
     def problems(self, rows: Sequence[Reconstruction], targets: Targets) -> descent.Problem:
         """The batch that finds `rows`."""
-        names = [name for name, _ in self.method.objective.regularizers]
-        weights = {name: jnp.asarray([row.weights[name] for row in rows], jnp.float32) for name in names}
+        weights = {name: jnp.asarray([row.weights[name] for row in rows], jnp.float32) for name in rows[0].weights}
         keys = [noise_key(row.seed, row.image, row.restart) for row in rows]
         found = [targets.of(row.picture) for row in rows]
         features = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *found)
@@ -208,9 +200,39 @@ class Job:
         return Key.of({name: getattr(row, name) for name in ("image", "variant", "restart")} | place)
 
     @property
+    def steps(self) -> int:
+        """Gradient steps of a reconstruction."""
+        return self.inverter.steps
+
+    @property
     def work(self) -> float:
         """Of one reconstruction, in milliseconds of two CPU cores, as far as one can tell by the layer."""
         return max(self.steps, 1) * (2.0 + work(self.phi.apply).operations / 80e6)  # measured in docs/performance.md
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Reconstructions of one job, computed at once.
+
+    Attributes:
+        job: what they belong to.
+        targets: features of their pictures, at least.
+        rows: the reconstructions.
+    """
+
+    job: Job
+    targets: Targets
+    rows: tuple[Reconstruction, ...]
+
+    @property
+    def keys(self) -> list[Key]:
+        """What tells each reconstruction from all others of the run."""
+        return [self.job.key(row) for row in self.rows]
+
+    def cut(self, size: int) -> Iterator[Batch]:
+        """Batches of at most that size, in order."""
+        for first in range(0, len(self.rows), size):
+            yield dataclasses.replace(self, rows=self.rows[first : first + size])
 
 
 def noise_key(seed: int, image: str, restart: int) -> jax.Array:
@@ -281,7 +303,7 @@ def make_jobs(config: ConfigDict) -> list[Job]:
     for name, variant in variants:
         for job in workshop.jobs(variant, name, pictures.get(variant.images, [])):
             shown = job.image_shape, job.pictures, variant.features, variant.features_layout, variant.start
-            key = job.phi, job.method, job.steps, job.recipe, variant.hoggles, shown
+            key = job.phi, job.inverter, job.recipe, shown
             jobs[key] = dataclasses.replace(jobs[key], rows=jobs[key].rows + job.rows) if key in jobs else job
     _refuse_twins(list(jobs.values()))
     return list(jobs.values())
@@ -391,24 +413,20 @@ def representations_of(config: ConfigDict, name: str, layers: Sequence[str] | No
 def _job(config: ConfigDict, variant: str, phi: Representation, shape: Shape, found: OnDemand) -> Job:
     names = tuple(file.name for file in found.files)
     originals, given = (None, found) if config.features else (found, None)
-    method, weights, steps = recipes.prepare(phi, shape, _recipe(config, phi), **_settings(config))
-    lambdas, restarts = config.lambda_tv or (weights.get("tv", 0.0),), config.restarts
-    dictionary = None
-    if config.recipe == HOGGLES:  # no descent: no steps, no weights and no noise
-        steps, lambdas, restarts = 0, (0.0,), 1
-        dictionary = _dictionary(config, phi)
+    inverter, weights = _inverter(config, phi, shape)
     own = {name: weight for name, weight in weights.items() if name != "tv"}
-    chosen = [own | {"tv": float(weight)} for weight in lambdas]  # rows share them: there may be a million rows
+    lambdas = config.lambda_tv or (weights.get("tv", 0.0),)
+    # rows share them: there may be a million rows
+    chosen = [own | ({"tv": float(weight)} if weights else {}) for weight in lambdas]
     rows = (
         Reconstruction(place, name, restart, config.seed, weights, variant)
         for place, name in enumerate(names)
         for weights in chosen
-        for restart in range(restarts)
+        for restart in range(config.restarts)
     )
     return Job(
         phi=phi,
-        method=method,
-        steps=steps,
+        inverter=inverter,
         recipe=config.recipe,
         image_shape=shape,
         pictures=names,
@@ -417,16 +435,15 @@ def _job(config: ConfigDict, variant: str, phi: Representation, shape: Shape, fo
         given=given,
         rows=tuple(rows),
         code=_code(config),
-        dictionary=dictionary,
-        starts=_starts(config, phi, method, shape),
+        starts=_starts(config, phi, inverter, shape),
     )
 
 
-def _starts(config: ConfigDict, phi: Representation, method: recipes.Method, shape: Shape) -> OnDemand | None:
+def _starts(config: ConfigDict, phi: Representation, inverter: Inverter, shape: Shape) -> OnDemand | None:
     """The pictures to start from, each looked at once."""
-    if not config.start:
+    if not config.start or not isinstance(inverter, Descent):
         return None
-    inversion.check_encodes(method)
+    inversion.check_encodes(inverter.method)
     files = find_pictures(config.start)
     if len(files) not in (1, config.restarts):
         raise UserError(f"config.start must be a picture, or {config.restarts}, one for each restart, got {len(files)}")
@@ -438,12 +455,16 @@ def _starts(config: ConfigDict, phi: Representation, method: recipes.Method, sha
     return found
 
 
-def _dictionary(config: ConfigDict, phi: Representation) -> Dictionary:
-    from invjax import hoggles  # with what it needs of scikit-learn, which descents do not
+def _inverter(config: ConfigDict, phi: Representation, shape: Shape) -> tuple[Inverter, dict[str, float]]:
+    """What inverts phi, and the weights of regularizers by name, of which HOGgles has none."""
+    if config.recipe == HOGGLES:
+        from invjax import hoggles  # with what it needs of scikit-learn, which descents do not
 
-    dictionary = hoggles.load(Path(config.hoggles))
-    hoggles.check(dictionary, phi)
-    return dictionary
+        dictionary = hoggles.load(Path(config.hoggles))
+        hoggles.check(dictionary, phi)
+        return Hoggles(config.hoggles, dictionary), {}
+    method, weights, steps = recipes.prepare(phi, shape, _recipe(config, phi), **_settings(config))
+    return Descent(method, steps), weights
 
 
 def _settings(config: ConfigDict) -> dict[str, Any]:
@@ -457,8 +478,6 @@ def _settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def _recipe(config: ConfigDict, phi: Representation) -> recipes.Recipe:
-    if config.recipe == HOGGLES:
-        return recipes.FAST  # of which only the objective is used
     recipe, chosen = recipes.get(config.recipe, phi), config.optimizer
     changes: dict[str, Any] = {}
     if chosen.name and optimizers.is_scheduled(chosen.name):

@@ -13,9 +13,9 @@ import numpy as np
 from invjax import devices, images, metrics
 from invjax.files import write_atomically
 from invjax.runs import movie
-from invjax.runs.batch import Batch, Solved
 from invjax.runs.directory import RunDirectory
-from invjax.runs.plan import Job, compute_features, stem
+from invjax.runs.inverters import Solved
+from invjax.runs.plan import Batch, Job, compute_features, stem
 from invjax.runs.store import Row
 from invjax.types import Feature
 

@@ -282,8 +282,8 @@ def picture_of(folder, **fields):
     """What a config of the user's parts finds, by the plan's own jobs and `solve`."""
     [job] = plan.make_jobs(configured(folder, **fields))
     problems = job.problems(job.rows, job.targets())
-    *_, last = inversion.solve(job.method, job.phi, problems, job.steps)
-    return inversion.finish(job.method, job.phi, problems, last).images
+    *_, last = inversion.solve(job.inverter.method, job.phi, problems, job.steps)
+    return inversion.finish(job.inverter.method, job.phi, problems, last).images
 
 
 def expected_of(folder, restarts=1, **options):
@@ -328,8 +328,8 @@ def test_an_optimiser_of_the_users_and_one_of_optaxs(folder):
         config.optimizer.name = name
         [job] = plan.make_jobs(config)
         problems = job.problems(job.rows, job.targets())
-        *_, last = inversion.solve(job.method, job.phi, problems, job.steps)
-        found = inversion.finish(job.method, job.phi, problems, last).images
+        *_, last = inversion.solve(job.inverter.method, job.phi, problems, job.steps)
+        found = inversion.finish(job.inverter.method, job.phi, problems, last).images
         assert_close(found, expected_of(folder, optimizer=chosen))
 
 
@@ -339,8 +339,8 @@ def test_a_parameterisation_of_the_users_and_one_of_invjaxs(folder):
         config.optimizer.name = "adam(learning_rate=0.01)"
         [job] = plan.make_jobs(config)
         problems = job.problems(job.rows, job.targets())
-        *_, last = inversion.solve(job.method, job.phi, problems, job.steps)
-        found = inversion.finish(job.method, job.phi, problems, last).images
+        *_, last = inversion.solve(job.inverter.method, job.phi, problems, job.steps)
+        found = inversion.finish(job.inverter.method, job.phi, problems, last).images
         expected = expected_of(folder, parameterization=name, optimizer="adam(learning_rate=0.01)")
         assert_close(found, expected)
 
@@ -486,8 +486,8 @@ def test_an_optimizer_is_honoured_with_every_recipe(picture):
     found = []
     for job in jobs:
         problems = job.problems(job.rows, job.targets())
-        *_, last = inversion.solve(job.method, job.phi, problems, job.steps)
-        found.append(inversion.finish(job.method, job.phi, problems, last).images)
+        *_, last = inversion.solve(job.inverter.method, job.phi, problems, job.steps)
+        found.append(inversion.finish(job.inverter.method, job.phi, problems, last).images)
     for one in range(len(found)):
         for other in range(one):
             assert np.abs(found[one] - found[other]).max() > 0.01 or {one, other} <= {1, 5}  # paper: momentum
