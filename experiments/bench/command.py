@@ -23,7 +23,7 @@ WIDTH = 150  # of tables in files
 EPILOG = """\
 Suites: networks and shallow, layers and HOG, HOGb and DSIFT against PyTorch (the default: both); sweep, cells of a
 sweep as one batch against one at a time; devices, a batch over 1, 2, 4 … local devices; table, how long the paper's
-whole table of CaffeNet takes. PyTorch comes with pip install 'invjax[bench]'; without it, ours alone is measured."""
+whole table of CaffeNet takes. PyTorch comes with pip install 'torch>=2.4'; without it, ours alone is measured."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

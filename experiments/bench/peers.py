@@ -29,7 +29,7 @@ NETWORK, DESCRIBED, TUNED = "PyTorch", "described", "tuned"
 def torch_device() -> tuple[str, str]:
     """PyTorch's name for the device that JAX computes on, or nothing and why."""
     if importlib.util.find_spec("torch") is None:
-        return "", "PyTorch is not installed: pip install 'invjax[bench]'"
+        return "", "PyTorch is not installed: pip install 'torch>=2.4'"
     import torch
 
     if devices.sequential():

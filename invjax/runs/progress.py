@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
 LINE_SECONDS = 60.0  # between two lines where there is no terminal to draw on
 FRAMES_PER_SECOND = 2
-BAR_WIDTH = 20
-SEPARATOR = " · "
-WIDEST = 1000  # a line of a file is as long as it needs to be
-LEAST_IMPORTANT = ("finished", "bar", "speed", "loss", "what", "left")  # a narrow terminal's losses, in this order
+BAR = 2  # columns at least, with the space before it: it takes what the words leave
+LEAST_IMPORTANT = ("finished", "speed", "loss", "what", "left")  # what a narrow terminal does without, in this order
 
 
 class Display:
@@ -41,18 +39,12 @@ class Display:
         self.console = Console(stderr=True)
         self._name, self._quiet = name, quiet
         self._before, self._reconstructions = done_work, reconstructions
-        self._parts: dict[str, Callable[[Task], str]] = {  # what there is to tell, in the order in which it is told
-            "share": _share,
-            "what": lambda task: task.description,
-            "finished": lambda task: task.fields["finished"],
-            "loss": lambda task: task.fields["loss"],
-            "speed": lambda task: self._speed(task, task.speed),
-            "left": _left,
-        }
-        self._progress = _Line(
-            {name: _Part(part, SEPARATOR.lstrip() if name != "share" else "") for name, part in self._parts.items()},
-            self.console,
+        self._progress = Progress(
+            _Words(self._parts, self.console),
+            BarColumn(None),
+            console=self.console,
             disable=quiet or not self.console.is_interactive,
+            expand=True,
             get_time=time.monotonic,
             refresh_per_second=FRAMES_PER_SECOND,
             speed_estimate_period=math.inf,  # reports may be minutes apart
@@ -109,11 +101,40 @@ class Display:
 
     def _say_every_minute(self) -> None:
         while not self._ended.wait(LINE_SECONDS):
-            self.say(SEPARATOR.join(filter(None, (part(self._task) for part in self._parts.values()))))
+            self.say(" · ".join(self._parts(self._task).values()))
+
+    def _parts(self, task: Task) -> dict[str, str]:
+        """What there is to tell, by name, in the order in which it is told."""
+        parts = {
+            "share": _share(task),
+            "what": task.description,
+            "finished": task.fields["finished"],
+            "loss": task.fields["loss"],
+            "speed": self._speed(task, task.speed),
+            "left": _left(task),
+        }
+        return {name: text for name, text in parts.items() if text}
 
     def _speed(self, task: Task, rate: float | None) -> str:
         """Work per second as pictures of average work."""
         return f"{3600 * rate * self._reconstructions / task.total:,.0f} pictures/hour" if rate and task.total else ""
+
+
+class _Words(ProgressColumn):
+    """As much as fits into a line, whatever the width of the terminal: a wrapped one would flicker."""
+
+    def __init__(self, tell: Callable[[Task], dict[str, str]], console: Console) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._tell, self._console = tell, console
+
+    def render(self, task: Task) -> Text:
+        """The most important parts."""
+        parts = self._tell(task)
+        for name in LEAST_IMPORTANT:
+            if len(" · ".join(parts.values())) + BAR <= self._console.width:
+                break
+            parts.pop(name, None)
+        return Text(" · ".join(parts.values()))
 
 
 def _share(task: Task) -> str:
@@ -126,38 +147,6 @@ def _left(task: Task) -> str:
         return ""
     seconds = task.remaining / task.speed - (time.monotonic() - task.fields["updated"])
     return f"about {duration(max(seconds, 1.0))} left"
-
-
-class _Part(ProgressColumn):
-    """What a function tells of the task, behind a separator."""
-
-    def __init__(self, tell: Callable[[Task], str], separator: str) -> None:
-        super().__init__(Column(no_wrap=True))
-        self._tell, self._separator = tell, separator
-
-    def render(self, task: Task) -> Text:
-        """Nothing where there is nothing to tell."""
-        words = self._tell(task)
-        return Text(self._separator + words if words else "")
-
-
-class _Line(Progress):
-    """One line, whatever the width of the terminal: a wrapped one would flicker."""
-
-    def __init__(self, parts: dict[str, ProgressColumn], console: Console, **options: Any) -> None:
-        self._screen, self._all = console, {"share": parts["share"], "bar": BarColumn(BAR_WIDTH)} | parts
-        super().__init__(console=console, **options)  # which draws already
-
-    def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
-        """The columns that there is room for."""
-        columns, endless = dict(self._all), self._screen.options.update_width(WIDEST)
-        for name in (*LEAST_IMPORTANT, ""):
-            self.columns = tuple(columns.values())
-            table = super().make_tasks_table(tasks)
-            if self._screen.measure(table, options=endless).maximum <= self._screen.width:
-                break
-            columns.pop(name, None)
-        return table
 
 
 def duration(seconds: float) -> str:

@@ -161,7 +161,7 @@ def test_without_torch_ours_is_measured(without_torch, small, capsys, tmp_path):
     [row] = json.loads((tmp_path / "new" / "bench.json").read_text())["rows"]
     assert list(row["rates"]) == [OURS] and row["rates"][OURS] > 0
     assert all(row["shares"][kind] > 0 for kind in ("convolution", "product", "copy"))
-    assert row["skipped"] == {"PyTorch": "PyTorch is not installed: pip install 'invjax[bench]'"}
+    assert row["skipped"] == {"PyTorch": "PyTorch is not installed: pip install 'torch>=2.4'"}
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -271,7 +271,7 @@ def test_mistakes_are_one_line(arguments, complaint, capsys):
 @pytest.fixture
 def torch():
     """PyTorch, which tests do not require, on one core: pictures are small."""
-    module = pytest.importorskip("torch", reason="compares with PyTorch: pip install 'invjax[bench]'")
+    module = pytest.importorskip("torch", reason="compares with PyTorch: pip install 'torch>=2.4'")
     threads = module.get_num_threads()
     module.set_num_threads(1)
     yield module
