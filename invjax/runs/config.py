@@ -21,6 +21,8 @@ from invjax.runs.effects import HOGGLES, OPTIONS, is_set, value_of
 from invjax.runs.fields import flat, is_finite, of
 from invjax.runs.sweep import default, expand, is_plain
 
+NAME = r"['\"]?\w+['\"]?( Did you mean|$)"  # all that ml_collections says of an unknown field
+
 
 def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """Reads a config file and applies overrides.
@@ -62,7 +64,10 @@ def _read(path: str) -> ConfigDict:
     except UserError:
         raise
     except Exception as error:  # whatever the user's file raises
-        raise UserError(f"{path}: cannot be loaded: {type(error).__name__}: {_words(error)}") from None
+        words = _words(error)
+        only_a_name = isinstance(error, AttributeError | KeyError) and re.match(NAME, words)
+        kind = "no such field in configs/base.py" if only_a_name else type(error).__name__
+        raise UserError(f"{path}: cannot be loaded: {kind}: {words}") from None
     if not isinstance(config, ConfigDict) or set(config) != set(default()):
         raise UserError(f"{path}: get_config() must return the config of invjax.configs.base with fields changed")
     return config
