@@ -298,10 +298,10 @@ def make_jobs(config: ConfigDict) -> list[Job]:
     """
     variants = check(config)
     pictures = _find_once([variant.images for _, variant in variants if not variant.features])
-    workshop = _Workshop()
+    builder = _Builder()
     jobs: dict[Any, Job] = {}
     for name, variant in variants:
-        for job in workshop.jobs(variant, name, pictures.get(variant.images, [])):
+        for job in builder.jobs(variant, name, pictures.get(variant.images, [])):
             shown = job.image_shape, job.pictures, variant.features, variant.features_layout, variant.start
             key = job.phi, job.inverter, job.recipe, shown
             jobs[key] = dataclasses.replace(jobs[key], rows=jobs[key].rows + job.rows) if key in jobs else job
@@ -335,7 +335,7 @@ def stem(job: Job, row: Reconstruction) -> str:
     return f"images/{row.image}/{what}_tv{row.lambda_tv:g}_r{row.restart}"
 
 
-class _Workshop:
+class _Builder:
     """Makes jobs; builds each representation and reads each picture once for all variants."""
 
     def __init__(self) -> None:

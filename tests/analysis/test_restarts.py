@@ -15,7 +15,8 @@ from PIL import Image
 from invjax import UserError, cli, images, inversion, networks, representations
 from invjax.analysis import figures, page
 from invjax.analysis import restarts as study
-from invjax.analysis.restarts import bench, scope
+from invjax.analysis.restarts import scope
+from invjax.analysis.restarts import study as restarts_study
 from invjax.analysis.restarts import tables as study_tables
 from invjax.errors import Incomplete
 from invjax.networks.layers import Conv, Dense, MaxPool, Relu
@@ -279,7 +280,7 @@ def test_maps_of_deviation_lie_beside_the_pictures(of_hog):
 
 def test_a_second_study_computes_nothing_and_a_restart_more_its_group_only(copy, monkeypatch, tmp_path):
     before = (copy / "restarts.csv").read_bytes(), (copy / "distances.csv").read_bytes()
-    monkeypatch.setattr(bench, "build", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(restarts_study, "build", lambda *_: pytest.fail("computed again"))
     assert [path.name for path in study.write(copy)] == ["restarts.csv", "distances.csv", "best_of_k.csv"]
     assert ((copy / "restarts.csv").read_bytes(), (copy / "distances.csv").read_bytes()) == before
     monkeypatch.undo()
@@ -432,7 +433,7 @@ def test_few_layers_at_a_time_give_the_same(of_network, tmp_path, monkeypatch):
     keep_rows(out, lambda row: "random" in row and "+" not in row)
     monkeypatch.setattr(scope, "HELD", 20_000)
     built = []
-    monkeypatch.setattr(bench, "build", lambda *arguments: built.append(scope.build(*arguments)) or built[-1])
+    monkeypatch.setattr(restarts_study, "build", lambda *arguments: built.append(scope.build(*arguments)) or built[-1])
     study.write(out)
     assert len(built[0].views) > 3
     for row in table(out, "distances.csv"):

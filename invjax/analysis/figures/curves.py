@@ -97,16 +97,16 @@ def _names(panel: Panel, below: Panel | None, width: float) -> tuple[list[str], 
 
 
 def _styles(curves: Sequence[Curve]) -> dict[str, Style]:
-    """How each label looks, in all panels: colours and marks, of many curves colours in order."""
+    """How each label appearances, in all panels: colours and marks, of many curves colours in order."""
     labels = list(dict.fromkeys(curve.label for curve in curves if not curve.control))
     if len(labels) <= len(COLORS):
-        looks = [{"color": color, "marker": marker} for color, marker in zip(COLORS, MARKERS, strict=True)]
+        appearances = [{"color": color, "marker": marker} for color, marker in zip(COLORS, MARKERS, strict=True)]
     else:
-        looks = [
+        appearances = [
             {"color": color, "marker": "o"}
             for color in matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(labels)))
         ]
-    styles = {label: look | {"markersize": 3} for label, look in zip(labels, looks, strict=False)}
+    styles = {label: appearance | {"markersize": 3} for label, appearance in zip(labels, appearances, strict=False)}
     controls = dict.fromkeys(curve.label for curve in curves if curve.control)
     return styles | {label: {"color": GREY, "linestyle": "--", "linewidth": 0.8} for label in controls}
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote, urlencode
 
-from invjax.analysis.page.album import Item
+from invjax.analysis.page.items import Item
 from invjax.runs.store import Row, describe
 
 ORDER = {"run": "run", "image": "picture", "representation": "representation"}  # then what was swept, and last

@@ -15,8 +15,8 @@ import jinja2
 from invjax.analysis import words
 from invjax.analysis.frame import features_of, frame_of, measure_of
 from invjax.analysis.page import explorer, heatmap
-from invjax.analysis.page.album import Album, Item
 from invjax.analysis.page.choices import Choices, choices
+from invjax.analysis.page.items import Item, Items
 from invjax.errors import UserError
 from invjax.files import write_atomically
 from invjax.runs import rundir
@@ -24,7 +24,7 @@ from invjax.runs.rundir import Run, grouped
 from invjax.runs.store import COLUMNS, MEASURES, Row, describe
 
 HERE = Path(__file__).parent
-SCRIPTS = ("state.js", "stage.js", "curves.js", "sheets.js", "page.js")
+SCRIPTS = ("state.js", "viewer.js", "curves.js", "sheets.js", "page.js")
 CHIPS = 24  # with more values than that, a choice is a list to pull down
 STUDY_ROWS = 500  # of a table of the study; the rest is in its file
 FILES = ("results.csv", "history.jsonl", *rundir.STUDY)
@@ -87,11 +87,11 @@ def render(runs: Sequence[Run], excerpt: str, folder: Path) -> str:
     Returns:
         HTML.
     """
-    album = Album(runs, folder)
+    embedded = Items(runs, folder)
     frame = frame_of(runs)
-    made = choices(album.items, features_of(frame))
-    rows = [item.row for item in album.items]
-    data = explorer.data(album.items, made) | {"thumbnails": album.thumbnails, "common": _common(rows)}
+    made = choices(embedded.items, features_of(frame))
+    rows = [item.row for item in embedded.items]
+    data = explorer.data(embedded.items, made) | {"thumbnails": embedded.thumbnails, "common": _common(rows)}
     script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return _template().render(
         title=_title(rows),
@@ -102,13 +102,13 @@ def render(runs: Sequence[Run], excerpt: str, folder: Path) -> str:
         choices=made,
         noun=made.dimension("representation").label,
         common=_common(rows),
-        portraits=_portraits(album.items),
+        portraits=_portraits(embedded.items),
         chips=CHIPS,
-        heat=heatmap.table(album.items, made, measure_of(frame)),
-        table=_by_label(album.items, made),
-        gallery=_gallery(album.items, made),
-        items=album.items,
-        links=[(run, [(name, link) for name in _files(run) if (link := album.link(run, name))]) for run in runs],
+        heat=heatmap.table(embedded.items, made, measure_of(frame)),
+        table=_by_label(embedded.items, made),
+        gallery=_gallery(embedded.items, made),
+        items=embedded.items,
+        links=[(run, [(name, link) for name in _files(run) if (link := embedded.link(run, name))]) for run in runs],
         study=[(run, name, table) for run in runs for name, table in run.study.items()],
         study_rows=STUDY_ROWS,
         differing=_differing(runs),
@@ -167,13 +167,13 @@ def _by_label(items: Sequence[Item], made: Choices) -> dict[str, list[Row]]:
 def _gallery(items: Sequence[Item], made: Choices) -> dict[str, dict[str, Any]]:
     """Every picture once, by the name of what it shows: originals, deviations, and (place, label, reconstruction)."""
     gallery: dict[str, dict[str, Any]] = {}
-    once = {item.shot.id: place for place, item in reversed(list(enumerate(items)))}
+    once = {item.picture.id: place for place, item in reversed(list(enumerate(items)))}
     for place, item in enumerate(items):
         group = gallery.setdefault(item.row.image, {"originals": {}, "deviations": {}, "items": []})
-        for shots, shot in ((group["originals"], item.original), (group["deviations"], item.deviation)):
-            if shot:
-                shots[shot.id] = shot
-        if once[item.shot.id] == place:
+        for kept, embedded in ((group["originals"], item.original), (group["deviations"], item.deviation)):
+            if embedded:
+                kept[embedded.id] = embedded
+        if once[item.picture.id] == place:
             label = f"{explorer.label(item.row, made.places[place], made)}, {describe('restart', item.row.restart)}"
             group["items"].append((place, label, item))
     return gallery

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from invjax.analysis.page import pictures
-from invjax.analysis.page.album import Item, Shot
 from invjax.analysis.page.choices import Choices, Dimension
+from invjax.analysis.page.items import Embedded, Item
 from invjax.analysis.words import measured, number
 from invjax.runs.store import MEASURES, History, Row, describe
 
@@ -78,8 +78,8 @@ def _row(item: Item, place: Sequence[int]) -> dict[str, Any]:
     history = item.run.histories.get(item.row.key)
     return {
         "at": place,
-        "picture": _id(item.shot),
-        "file": item.shot.link,
+        "picture": _id(item.picture),
+        "file": item.picture.link,
         "original": _id(item.original),
         "hasOriginal": item.original is not None,
         "deviation": _id(item.deviation),
@@ -93,8 +93,8 @@ def _row(item: Item, place: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _id(shot: Shot | None) -> str | None:
-    return shot.id if shot and shot.shown else None
+def _id(embedded: Embedded | None) -> str | None:
+    return embedded.id if embedded and embedded.shown else None
 
 
 def _best(items: Sequence[Item], choices: Choices) -> Iterable[int]:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from invjax.analysis.page import pictures
-from invjax.analysis.page.album import Item
 from invjax.analysis.page.choices import Choices, link
+from invjax.analysis.page.items import Item
 from invjax.analysis.words import mean_and_deviation, spread
 from invjax.runs.store import MEASURES
 

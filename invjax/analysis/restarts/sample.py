@@ -44,8 +44,8 @@ class Sample:
     measures: Mapping[str, Sequence[float]]
     seen: Mapping[str, Seen] = dataclasses.field(default_factory=dict)
 
-    def look(self, views: Iterable[View], original: np.ndarray | None, classifier: str = "") -> Sample:
-        """The same pictures, looked at.
+    def compared(self, views: Iterable[View], original: np.ndarray | None, classifier: str = "") -> Sample:
+        """The same pictures, compared by what features tell of them.
 
         Args:
             views: what with.
@@ -56,7 +56,7 @@ class Sample:
         seen = {
             name: _seen(rows[:count], rows[count:], name == classifier)
             for view in views
-            for name, rows in view.look(shown)
+            for name, rows in view.features_of(shown)
         }
         return dataclasses.replace(self, seen={**self.seen, **seen})
 

@@ -30,7 +30,7 @@ class View:
     phi: Representation
     names: tuple[str, ...]
 
-    def look(self, pictures: Iterable[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    def features_of(self, pictures: Iterable[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """The features of pictures, by name: float32 [N, values]."""
         for name, rows in self.rows(pictures):
             yield name, np.stack(rows)

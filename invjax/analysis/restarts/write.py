@@ -11,8 +11,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from invjax import bars
-from invjax.analysis.restarts.bench import Bench
 from invjax.analysis.restarts.pictures import Restarts, Warn, write_deviation
+from invjax.analysis.restarts.study import Study
 from invjax.analysis.restarts.tables import Found, Tables, group_of
 from invjax.errors import UserError
 from invjax.runs import config as configs
@@ -71,9 +71,9 @@ def _studies(
         try:
             if variant not in variants:
                 raise UserError(f"config.json has no variant '{variant}'")
-            bench = Bench(run, variants[variant], same, warn)
+            study = Study(run, variants[variant], same, warn)
             for of_one_picture in grouped(same, lambda row: row.image).values():
-                yield from bench.study(of_one_picture)
+                yield from study.study(of_one_picture)
         except UserError as error:
             failures.append(f"{', '.join(filter(None, (name, variant)))}: not studied: {error}")
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from invjax.analysis import page as report
-from invjax.analysis.page import album
+from invjax.analysis.page import items as album
 from tests.analysis.page.synthetic import HOSTILE, add_study, make_run, pixels, write_rows
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
@@ -89,7 +89,7 @@ class Tab:
 
     def divided_at(self) -> float:
         """Where the divider is drawn, as a part of the width."""
-        stage, line = (self.page.locator(name).bounding_box() for name in (".stage", ".divider"))
+        stage, line = (self.page.locator(name).bounding_box() for name in (".viewer", ".divider"))
         return float((line["x"] + line["width"] / 2 - stage["x"]) / stage["width"])
 
     def shown_pixels(self, selector: str) -> np.ndarray:
@@ -126,8 +126,8 @@ def picture(run: tuple[Path, Rows], **wanted: Any) -> str:
 
 def test_first_reconstruction(tab: Tab, run: tuple[Path, Rows]) -> None:
     assert tab.title == "cat from hog, λTV 0.5, restart 0"
-    np.testing.assert_array_equal(tab.shown_pixels(".stage .original"), pixels("cat"))
-    shown = tab.shown_pixels(".stage .recovered")
+    np.testing.assert_array_equal(tab.shown_pixels(".viewer .original"), pixels("cat"))
+    shown = tab.shown_pixels(".viewer .recovered")
     np.testing.assert_array_equal(shown, pixels(run[1][0]["picture"].removesuffix(".png")))
     assert "relative error\n0.0100" in tab.locator("#shown-numbers").inner_text()
     assert tab.locator("#error-map").is_visible() and not tab.locator("#gallery .tiles").first.is_visible()
@@ -141,7 +141,7 @@ def test_choices_by_clicks(tab: Tab, run: tuple[Path, Rows]) -> None:
     assert tab.title == f"{HOSTILE} from net fire2/concat, λTV 5, restart 1"
     wanted = {"image": HOSTILE, "layer": "fire2/concat", "lambda_tv": 5.0, "restart": 1}
     np.testing.assert_array_equal(
-        tab.shown_pixels(".stage .recovered"), pixels(picture(run, **wanted).removesuffix(".png"))
+        tab.shown_pixels(".viewer .recovered"), pixels(picture(run, **wanted).removesuffix(".png"))
     )
     assert tab.hash == f"image={HOSTILE}&representation=net fire2/concat&lambda_tv=5&restart=1"
     assert tab.locator("#announcement").inner_text().startswith(f"Showing {HOSTILE} from net fire2/concat")
@@ -161,7 +161,7 @@ def test_choices_by_keys(tab: Tab) -> None:
 
 
 def test_the_divider_follows_the_mouse_and_the_keys(tab: Tab) -> None:
-    box = tab.locator(".stage").bounding_box()
+    box = tab.locator(".viewer").bounding_box()
     assert tab.divided_at() == pytest.approx(0.5, abs=0.01)
     middle = box["y"] + box["height"] / 2
     tab.mouse.move(box["x"] + 0.5 * box["width"], middle)
@@ -175,7 +175,7 @@ def test_the_divider_follows_the_mouse_and_the_keys(tab: Tab) -> None:
     slider.press("ArrowLeft")
     assert tab.divided_at() == pytest.approx(0.99, abs=0.005)
     assert slider.get_attribute("aria-valuetext") == "99 % original, 1 % recovered"
-    clipped = tab.evaluate("getComputedStyle(document.querySelector('.stage .original')).clipPath")
+    clipped = tab.evaluate("getComputedStyle(document.querySelector('.viewer .original')).clipPath")
     assert clipped.startswith("inset(") and "1%" in clipped  # from the right
 
 
@@ -224,7 +224,7 @@ def test_a_changed_link_is_followed(tab: Tab) -> None:
 
 
 def test_contrast_and_colours_of_errors(tab: Tab) -> None:
-    filters = "getComputedStyle(document.querySelector('.stage .recovered')).filter"
+    filters = "getComputedStyle(document.querySelector('.viewer .recovered')).filter"
     assert "brightness" in tab.evaluate(filters)
     tab.get_by_label("Stretch contrast").uncheck()
     assert tab.evaluate(filters) == "none"
@@ -266,7 +266,7 @@ def test_loss_curves(tab: Tab) -> None:
 
 
 def test_the_movie_plays_on_demand(tab: Tab) -> None:
-    source = "document.querySelector('.stage .recovered').getAttribute('src')"
+    source = "document.querySelector('.viewer .recovered').getAttribute('src')"
     button = tab.get_by_role("button", name="Play the descent")
     assert not tab.evaluate(source).endswith(".webp")
     button.click()
@@ -363,7 +363,7 @@ def test_a_page_without_its_pictures_shows_thumbnails(browser: Any, run: tuple[P
     tab.until("alone")
     asked = len(tab.requests)
     tab.choose("restart", "1")
-    assert tab.evaluate("document.querySelector('.stage .recovered').naturalWidth") == 16
+    assert tab.evaluate("document.querySelector('.viewer .recovered').naturalWidth") == 16
     assert len([url for url in tab.requests[asked:] if url.startswith("file:")]) == 0  # it does not try again
     tab.context.close()
 
@@ -381,7 +381,7 @@ def test_features_without_a_picture(browser: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"features": ["pool5.npy"]}')
     tab = Tab(browser, report.write(tmp_path))
     assert tab.get_by_text("There is no original: the feature came without one").is_visible()
-    assert not tab.get_by_role("slider").count() and tab.locator(".stage .recovered").is_visible()
+    assert not tab.get_by_role("slider").count() and tab.locator(".viewer .recovered").is_visible()
     assert tab.locator("#restarts li").count() == 2 and not tab.troubles
     tab.context.close()
 
@@ -394,9 +394,9 @@ def test_missing_files(browser: Any, tmp_path: Path) -> None:
     tab = Tab(browser, report.write(tmp_path))
     assert tab.get_by_text("the picture is missing or damaged").is_visible()
     assert tab.get_by_text("The original is missing or damaged").is_visible()
-    assert not tab.locator(".stage").is_visible() and not tab.locator("#curves").is_visible()
+    assert not tab.locator(".viewer").is_visible() and not tab.locator("#curves").is_visible()
     tab.choose("restart", "1")
-    assert tab.locator(".stage .recovered").is_visible() and not tab.get_by_role("slider").count()
+    assert tab.locator(".viewer .recovered").is_visible() and not tab.get_by_role("slider").count()
     tab.get_by_role("group", name="picture").get_by_role("radio").nth(1).check(force=True)
     assert tab.get_by_role("slider").count() == 1 and not tab.troubles
     tab.context.close()

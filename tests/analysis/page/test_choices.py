@@ -11,9 +11,9 @@ import pytest
 
 from invjax.analysis.frame import frame_of, measure_of
 from invjax.analysis.page import explorer, heatmap
-from invjax.analysis.page.album import Item, Shot
 from invjax.analysis.page.choices import Choices
 from invjax.analysis.page.choices import choices as made
+from invjax.analysis.page.items import Embedded, Item
 from invjax.runs.rundir import Run
 from invjax.runs.store import Row
 from invjax.types import Origin
@@ -32,7 +32,7 @@ RUN = Run(Path("run"), [], "run", origins=ORIGINS)
 def item(layer: str, weight: float, error: float, run: Run = RUN, image: str = "cat", **others: object) -> Item:
     measured = {"lambda_tv": weight, "relative_error": error} | others
     row = dataclasses.replace(BLANK, representation="net", image=image, layer=layer, **measured)
-    return Item(run, row, Shot("picture-0"), None, None, None, None, None)
+    return Item(run, row, Embedded("picture-0"), None, None, None, None, None)
 
 
 def choices(items: list[Item]) -> Choices:

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from invjax.analysis import page as report
-from invjax.analysis.page import album, explorer, pictures
+from invjax.analysis.page import explorer, pictures
+from invjax.analysis.page import items as album
 from invjax.errors import UserError
 from invjax.runs import rundir, store
 from tests.analysis.page.synthetic import (

@@ -43,7 +43,7 @@ function enlarge(image, id, file) {
 
 function moveDivider() {
   const { value } = byId("divider");
-  document.querySelector(".stage").style.setProperty("--at", value);
+  document.querySelector(".viewer").style.setProperty("--at", value);
   byId("divider").setAttribute("aria-valuetext", `${value} % original, ${100 - value} % recovered`);
 }
 
@@ -56,17 +56,17 @@ function fill(selector, id, alt, file) {
 }
 
 function showPictures(row) {
-  const [stage, compared] = [document.querySelector(".stage"), Boolean(row.picture && row.original)];
-  stage.hidden = !row.picture && !row.original;
-  stage.classList.toggle("compared", compared);
+  const [viewer, compared] = [document.querySelector(".viewer"), Boolean(row.picture && row.original)];
+  viewer.hidden = !row.picture && !row.original;
+  viewer.classList.toggle("compared", compared);
   byId("divider").disabled = !compared;
   byId("no-picture").hidden = Boolean(row.picture);
   byId("no-original").hidden = Boolean(row.original);
   byId("no-original").textContent = row.hasOriginal
     ? "The original is missing or damaged." : "There is no original: the feature came without one.";
-  fill(".stage .recovered", row.picture, row.title, row.file);
+  fill(".viewer .recovered", row.picture, row.title, row.file);
   const file = row.original && byId(row.original).closest("a").getAttribute("href");
-  fill(".stage .original", row.original, `The original of ${valueOf(row, "image")}`, file);
+  fill(".viewer .original", row.original, `The original of ${valueOf(row, "image")}`, file);
 }
 
 /** Bytes of an error map as colours from 0 to `top`. */
@@ -108,7 +108,7 @@ function movieButton(row) {
   button.setAttribute("aria-pressed", "false");
   button.onclick = () => {
     const plays = button.getAttribute("aria-pressed") === "false";
-    const image = document.querySelector(".stage .recovered");
+    const image = document.querySelector(".viewer .recovered");
     button.setAttribute("aria-pressed", String(plays));
     button.textContent = plays ? "Stop the descent" : "Play the descent";
     if (plays) Object.assign(image, { src: row.movie }).dataset.file = "";

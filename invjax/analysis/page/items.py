@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
-class Shot:
+class Embedded:
     """A picture on the page; the rest is None when its file is missing or damaged.
 
     Attributes:
@@ -39,7 +39,7 @@ class Item:
     Attributes:
         run: where it is from.
         row: its line in results.csv.
-        shot: its picture.
+        picture: its picture.
         original: None where the feature came without a picture.
         deviation: per pixel over the restarts; None without a study of restarts.
         error_map: of `pictures.error_map`; None for features without positions, or damaged files.
@@ -49,15 +49,15 @@ class Item:
 
     run: Run
     row: Row
-    shot: Shot
-    original: Shot | None
-    deviation: Shot | None
+    picture: Embedded
+    original: Embedded | None
+    deviation: Embedded | None
     error_map: dict[str, Any] | None
     arrays: str | None
     movie: str | None
 
 
-class Album:
+class Items:
     """All pictures of a page, each embedded once.
 
     Args:
@@ -68,8 +68,8 @@ class Album:
     def __init__(self, runs: Sequence[Run], folder: Path) -> None:
         self._folder = folder.resolve()
         self.thumbnails = sum(map(_picture_bytes, runs)) > WHOLE_BYTES
-        self._shots: dict[tuple[str, str], Shot] = {}
-        self._originals: dict[tuple[str, str], Shot] = {}
+        self._embedded: dict[tuple[str, str], Embedded] = {}
+        self._originals: dict[tuple[str, str], Embedded] = {}
         self.items = [self._item(run, row) for run in runs for row in run.rows]
 
     def _item(self, run: Run, row: Row) -> Item:
@@ -77,7 +77,7 @@ class Album:
         return Item(
             run,
             row,
-            self._shot(run, row.picture),
+            self._embed(run, row.picture),
             self._original(run, row.image) if run.has_originals else None,
             self._deviation(run, f"{stem.removesuffix(f'_r{row.restart}')}_deviation.png"),
             _decoded(run, f"{stem}.npz", "its error map is not shown", pictures.error_map),
@@ -90,26 +90,26 @@ class Album:
         path = run.locate(name)
         return None if path is None else quote(Path(os.path.relpath(path, self._folder)).as_posix())
 
-    def _shot(self, run: Run, name: str) -> Shot:
-        if (run.name, name) not in self._shots:
+    def _embed(self, run: Run, name: str) -> Embedded:
+        if (run.name, name) not in self._embedded:
             shown = _decoded(run, name, "it is not shown", self._picture)
             link = self.link(run, name) if shown else None
-            self._shots[run.name, name] = Shot(f"picture-{len(self._shots)}", shown, link)
-        return self._shots[run.name, name]
+            self._embedded[run.name, name] = Embedded(f"picture-{len(self._embedded)}", shown, link)
+        return self._embedded[run.name, name]
 
     def _picture(self, path: Path) -> pictures.Picture:
         return pictures.picture(path.read_bytes(), self.thumbnails)
 
-    def _deviation(self, run: Run, name: str) -> Shot | None:
+    def _deviation(self, run: Run, name: str) -> Embedded | None:
         if run.locate(name) is None:
             return None
-        shot = self._shot(run, name)  # its colours mean something, and are shown as they are
-        return dataclasses.replace(shot, shown=shot.shown and dataclasses.replace(shot.shown, stretch=""))
+        embedded = self._embed(run, name)  # its colours mean something, and are shown as they are
+        return dataclasses.replace(embedded, shown=embedded.shown and dataclasses.replace(embedded.shown, stretch=""))
 
-    def _original(self, run: Run, image: str) -> Shot:
+    def _original(self, run: Run, image: str) -> Embedded:
         """Runs that are compared have most originals in common."""
-        shot = self._shot(run, _original_path(image))
-        return self._originals.setdefault((image, shot.shown.uri if shot.shown else ""), shot)
+        embedded = self._embed(run, _original_path(image))
+        return self._originals.setdefault((image, embedded.shown.uri if embedded.shown else ""), embedded)
 
 
 def _original_path(image: str) -> str:

@@ -23,7 +23,7 @@ from invjax.runs.store import MEASURES, Row
 from invjax.types import InputSpec
 
 
-class Bench:
+class Study:
     """Studies the reconstructions of one representation and variant.
 
     Args:
@@ -66,11 +66,11 @@ class Bench:
     def _study(self, restarts: Restarts, original: np.ndarray | None, controls: Mapping[str, Sample]) -> Found:
         inverted, classifier = self._scope.inverted[restarts.rows[0].layer], self._scope.classifier
         measures = {measure: [getattr(row, measure) for row in restarts.rows] for measure in MEASURES}
-        found = Sample(restarts.pictures, measures).look([*self._scope.views, inverted], original, classifier)
+        found = Sample(restarts.pictures, measures).compared([*self._scope.views, inverted], original, classifier)
         apart = self._apart_inverted.get(restarts.rows[0].layer, math.nan)
         samples = {RECONSTRUCTIONS: found}
         for of, control in controls.items():
-            samples[of] = _with_errors(control.look([inverted], original), apart)
+            samples[of] = _with_errors(control.compared([inverted], original), apart)
         norm = "restarts" if original is None else "picture"
         units = Units({**self._apart, INVERTED: apart}, {name: one.norm for name, one in found.seen.items()}, norm)
         return tabulate(samples, units, classifier)
@@ -148,7 +148,7 @@ class Bench:
         pictures = {FLOOR: noise} if original is None else {CEILING: original[None], FLOOR: noise}
         samples = {of: Sample(shown, _likeness(shown, original, self._spec)) for of, shown in pictures.items()}
         views, classifier = self._scope.views, self._scope.classifier
-        return {of: sample.look(views, original, classifier) for of, sample in samples.items()}
+        return {of: sample.compared(views, original, classifier) for of, sample in samples.items()}
 
 
 def _likeness(pictures: np.ndarray, original: np.ndarray | None, spec: InputSpec) -> dict[str, list[float]]:
