@@ -14,6 +14,7 @@ from invjax.runs import config as configs
 from invjax.runs import estimate
 from invjax.runs.batch import largest
 from invjax.runs.directory import iter_rows, key_of, refuse_another_run
+from invjax.runs.distributed import tables
 from invjax.runs.plan import Job, Reconstruction, fingerprints, make_jobs
 from invjax.runs.progress import duration
 
@@ -31,8 +32,7 @@ def show(config: ConfigDict, workdir: Path) -> None:
     jobs = make_jobs(config)
     planned = {key_of(job.key(row)) for job in jobs for row in job.rows}
     refuse_another_run(workdir, configs.as_dict(config), fingerprints(jobs), planned)
-    tables = workdir / "results.csv", *workdir.glob("processes/*/results.csv")  # the latter of a run that was killed
-    finished = {key_of(row) for table in tables for row in iter_rows(table)}
+    finished = {key_of(row) for table in tables(workdir) for row in iter_rows(table)}
     table = Table(
         "", "pictures", "λ_TV", "variants", "reconstructions", "batches", "about", box=box.SIMPLE, pad_edge=False
     )

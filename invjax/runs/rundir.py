@@ -203,23 +203,36 @@ def short_names(workdirs: Sequence[Path]) -> list[str]:
 
 
 def _rows(workdir: Path) -> list[Row]:
-    path = workdir / "results.csv"
-    if not path.is_file():
+    """Of all tables: several processes have one each, until the parts are brought together."""
+    parts = [path for path in (workdir / "results.csv", *_parts(workdir, "results.csv")) if path.is_file()]
+    if not parts:
         raise UserError(f"{workdir}: not a run directory: there is no results.csv in it")
+    first, *others = map(_table_rows, parts)
+    known = {row.key for row in first} if others else set()
+    for rows in others:
+        first += [row for row in rows if row.key not in known]
+        known.update(row.key for row in rows)
+    if not first:
+        raise UserError(f"{parts[0]}: no reconstructions in it yet")
+    return first
+
+
+def _parts(workdir: Path, name: str) -> list[Path]:
+    return sorted(workdir.glob(f"processes/*/{name}"))
+
+
+def _table_rows(path: Path) -> list[Row]:
     try:
         text = _whole_lines(path.read_bytes()).decode("utf-8-sig")
         table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         missing = sorted(COLUMNS.keys() - NEW.keys() - set(table.fieldnames or ()))
         if table.fieldnames and missing:
             raise UserError(f"{path}: the table lacks the column {missing[0]}")
-        rows = [_row(NEW | record, f"{path}, line {table.line_num}") for record in table]
+        return [_row(NEW | record, f"{path}, line {table.line_num}") for record in table]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: damaged, not a table of comma-separated values ({error})") from None
-    if not rows:
-        raise UserError(f"{path}: no reconstructions in it yet")
-    return rows
 
 
 def _whole_lines(data: bytes) -> bytes:
@@ -263,13 +276,15 @@ def _record(run: Run, name: str, loss: str) -> dict[str, Any]:
 def _histories(run: Run) -> dict[Key, History]:
     name, wanted = "history.jsonl", {row.key for row in run.rows}
     histories: dict[Key, History] = {}
-    for number, line in enumerate(run.lines(name, "no loss curves"), start=1):
-        try:
-            if line.strip():
-                key, history = _history(line)
-                histories |= {key: history} if key in wanted else {}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # all that odd JSON can raise
-            run.warn(f"{name}, line {number} is damaged: its loss curve is not shown")
+    parts = [str(path.relative_to(run.workdir)) for path in _parts(run.workdir, name)]
+    for part in parts if parts and not run.locate(name) else (name, *parts):
+        for number, line in enumerate(run.lines(part, "no loss curves"), start=1):
+            try:
+                if line.strip():
+                    key, history = _history(line)
+                    histories |= {key: history} if key in wanted else {}
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # all that odd JSON can raise
+                run.warn(f"{part}, line {number} is damaged: its loss curve is not shown")
     absent = len(wanted - histories.keys())
     if absent and run.locate(name):
         run.warn(f"{name} lacks the loss curves of {absent} of {len(run.rows)} reconstructions")
