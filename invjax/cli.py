@@ -216,7 +216,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _share(options: argparse.Namespace) -> Share:
     """What this process computes of the run; everything, where nothing else is said."""
-    from invjax.runs import distributed
+    from invjax.runs import directory, distributed
 
     numbers = options.coordinator, options.num_processes, options.process_id
     meets = options.distributed or any(number is not None for number in numbers)
@@ -225,21 +225,27 @@ def _share(options: argparse.Namespace) -> Share:
     if options.shard is not None and meets:
         raise UserError("--shard is for processes that do not meet: without --distributed, --coordinator and so on")
     if meets:
-        return distributed.meet(*numbers, distributed.PATIENCE if options.patience is None else options.patience)
+        directory.refuse_strangers(options.workdir)
+        patience = distributed.PATIENCE if options.patience is None else options.patience
+        return distributed.meet(options.workdir, *numbers, patience)
     return distributed.ALONE if options.shard is None else distributed.shard(options.shard)
 
 
 def _report(options: argparse.Namespace) -> None:
     from invjax.analysis import page, publish
-    from invjax.runs import distributed
+    from invjax.runs.distributed import ALONE
 
     if options.out is not None:
         print(page.write(options.directories, options.out))
         return
     if len(options.directories) > 1:
         raise UserError("report: several run directories are compared on a page of its own: add --out compared.html")
-    distributed.gather(options.directories[0])
-    print(publish(options.directories[0]))
+    workdir = options.directories[0]
+    if (workdir / "processes").is_dir():
+        with contextlib.suppress(UserError):  # somebody is at work: the page is of what is there
+            for file in ALONE.claim(workdir):
+                file.close()
+    print(publish(workdir))
 
 
 def _study(options: argparse.Namespace) -> None:

@@ -89,9 +89,10 @@ class RunDirectory:
         share: Share = ALONE,
     ) -> None:
         self.path, self._planned, self._share = path, planned, share
-        refuse_another_run(path, config, pictures, planned)
+        refuse_strangers(path)
         self._held = share.claim(path)
         share.agree(_digest(config, pictures, planned))
+        refuse_another_run(path, config, pictures, planned)
         if share.index == 0 or not share.meets:
             # config.json last: it is what makes the folder a run directory
             surroundings = environment(command, share.count)
@@ -121,7 +122,7 @@ class RunDirectory:
             held = self._share.last(self.path, self._planned)
             if held is None:
                 return False
-            self._held = [held]
+            self._held = (held,)
             self._ledger = bring_together(self.path)
         self._ledger.sort(self._planned)
         return True
@@ -178,8 +179,8 @@ class RunDirectory:
 
 def refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, str], planned: Collection[Key]) -> None:
     """Raises UserError where a folder is not empty and not of this run; arguments as of `RunDirectory`."""
+    refuse_strangers(path)
     if not (path / "config.json").exists():
-        _refuse_strangers(path)
         return
     there = _as_now(_read_json(path / "config.json"))
     here = _as_now(json.loads(json.dumps(config)))
@@ -198,13 +199,14 @@ def refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, s
         )
 
 
-def _refuse_strangers(path: Path) -> None:
-    """Raises UserError where a path is not free to become a run directory."""
+def refuse_strangers(path: Path) -> None:
+    """Raises UserError where a path is neither a run directory nor free to become one."""
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; the run needs a folder")
     # what a run that was killed before it had a config may have left
-    found = path.iterdir() if path.is_dir() else ()
-    if any(file.name[0] != "." and file.suffix != ".json" and file.name != "processes" for file in found):
+    found = list(path.iterdir()) if path.is_dir() else []
+    strange = any(file.name[0] != "." and file.suffix != ".json" and file.name != "processes" for file in found)
+    if strange and not (path / "config.json").exists():  # afterwards: another process may just make the folder its own
         raise UserError(f"{path}: is not empty and not a run directory; choose another folder")
 
 

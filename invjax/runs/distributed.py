@@ -14,7 +14,6 @@ import math
 import os
 import re
 import shutil
-import socket
 import sys
 import threading
 from collections.abc import Container, Iterable, Sequence
@@ -34,17 +33,27 @@ if TYPE_CHECKING:
 
 MANY = 32  # reconstructions for each process, for which a job is worth a compilation in all of them
 PATIENCE = 300.0  # seconds
+BUSY = "{}: {} is running here; wait for it, or choose another folder or number"
+LATE = "the others have not come in {} s {}: do all run, with the address of process 0, and numbers of their own?"
 
 Rows: TypeAlias = "tuple[Reconstruction, ...]"
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What one process computes of a plan: part `index`, from 0, of `count`; `meets`: the others, by JAX's runtime."""
+    """What one process computes of a plan.
+
+    Attributes:
+        index: which part, from 0.
+        count: of how many.
+        meets: whether the processes of the others are there as well, in JAX's runtime.
+        held: locks that it has taken already.
+    """
 
     index: int = 0
     count: int = 1
     meets: bool = False
+    held: tuple[IO[str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -55,40 +64,49 @@ class Share:
         """Where its ledger belongs."""
         return workdir / "processes" / f"{self.index}-of-{self.count}" if self.count > 1 else workdir
 
+    def claim(self, workdir: Path) -> tuple[IO[str], ...]:
+        """Locks what the process works with; one that is alone brings together what others have left.
+
+        Raises:
+            UserError: another process has the same part, or works with other parts.
+        """
+        if self.held:
+            return self.held
+        whole = lock(workdir / ".lock", BUSY.format(workdir, "another process"), shared=self.count > 1)
+        if self.count == 1:
+            if (workdir / "processes").is_dir():
+                bring_together(workdir)
+            return (whole,)
+        own = lock(self.folder(workdir) / ".lock", BUSY.format(workdir, f"another {self.name}"))
+        for other in (workdir / "processes").glob("*/.lock"):
+            if not other.parent.name.endswith(f"-of-{self.count}"):
+                lock(other, BUSY.format(workdir, f"process {other.parent.name}")).close()
+        return whole, own
+
     def agree(self, plan: str) -> None:
         """Raises UserError in all processes that meet where one of them has another digest of its plan."""
         if self.meets:
             plans = multihost_utils.process_allgather(np.frombuffer(bytes.fromhex(plan), np.uint8))
             if (plans != plans[0]).any():
-                raise UserError("the processes have other pictures, features, weights or fields: give all the same")
-
-    def claim(self, workdir: Path) -> list[IO[str]]:
-        """Locks what the process works with, where nobody works already; whoever is alone brings together before."""
-        busy = f"{workdir}: another process is running here; wait for it, or choose another folder"
-        held = [lock(workdir / ".lock", busy, shared=self.count > 1)]
-        if self.count > 1:
-            twin = f"{workdir}: another {self.name} is running here; each needs a number of its own"
-            return [*held, lock(self.folder(workdir) / ".lock", twin)]
-        if (workdir / "processes").is_dir():
-            bring_together(workdir)
-        return held
+                raise UserError("the processes have different pictures, features, weights or fields: start them alike")
 
     def last(self, workdir: Path, planned: Iterable[Key]) -> IO[str] | None:
         """Waits for the others if they meet, with nothing locked any more.
 
         Returns:
-            The run directory's lock, in the process that is to bring together: 0, or the last one; None in the others.
+            The run directory's lock for the process that brings together: 0, or the last one; None for the others.
         """
         if self.meets:
             lock(workdir / ".lock").close()  # until all have let go: on a CPU, JAX's barrier takes half an hour at most
             multihost_utils.sync_global_devices("the shares are done")
             jax.distributed.shutdown()
-        missing = 0 if self.meets else unfinished(workdir, planned)
-        if not missing and not (self.meets and self.index):
-            with contextlib.suppress(UserError):  # somebody else is at work, and will be the last one
-                return lock(workdir / ".lock", "busy")
-        what = f"{missing} reconstructions of other shares are missing" if missing else "another one brings together"
-        print(f"invjax: {self.name} has done its share; {what}", file=sys.stderr)
+            if self.index > 0:
+                return None
+        elif missing := unfinished(workdir, planned):
+            print(f"invjax: {self.name} has done its share; {missing} reconstructions of other shares are missing")
+            return None
+        with contextlib.suppress(UserError):  # somebody else is at work, and will be the last one
+            return lock(workdir / ".lock", "busy")
         return None
 
 
@@ -103,10 +121,13 @@ def shard(text: str) -> Share:
     return Share(int(found[1]), int(found[2]))
 
 
-def meet(coordinator: str | None, count: int | None, index: int | None, patience: float = PATIENCE) -> Share:
+def meet(
+    workdir: Path, coordinator: str | None, count: int | None, index: int | None, patience: float = PATIENCE
+) -> Share:
     """Initialises JAX's runtime with the other processes of a run; call it before anything that touches a device.
 
     Args:
+        workdir: the run directory.
         coordinator: HOST:PORT of process 0, PORT any free one; None, with the two others: as JAX finds them.
         count: number of processes.
         index: of this one, from 0.
@@ -114,42 +135,56 @@ def meet(coordinator: str | None, count: int | None, index: int | None, patience
 
     Raises:
         UserError: impossible numbers or address, or no cluster. Where the others do not come, the process ends, with a
-            line and exit code 2: XLA can be waited for, but not be interrupted.
+            line and exit code 2: nothing can be raised while XLA waits.
     """
-    given = {"coordinator": coordinator, "num_processes": count, "process_id": index}
-    absent = [f"--{name}" for name, value in given.items() if value is None]
     if not 0 < patience < math.inf:
         raise UserError(f"--patience must be a positive number of seconds, got {patience:g}")
-    if 0 < len(absent) < len(given):
-        raise UserError(f"{' and '.join(absent)} missing: give all of --coordinator, --num_processes and --process_id")
+    if len({value is None for value in (coordinator, count, index)}) > 1:
+        raise UserError("give all of --coordinator, --num_processes and --process_id, or none of them")
     if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
         raise UserError(f"--coordinator must be HOST:PORT, got '{coordinator}'")
     if count is not None and index is not None and not 0 <= index < count:
         raise UserError(f"--process_id must be from 0 to {count - 1} (--num_processes {count}), got {index}")
-    where = f" at {coordinator}" if coordinator else ""
+    # before they meet: JAX's runtime would end all processes for a number that is there twice
+    held = Share(index, count).claim(workdir) if count is not None and index is not None else ()
+    where, seconds = f"at {coordinator}" if coordinator else "without --coordinator", math.ceil(patience)
 
     def give_up() -> None:
-        print(
-            f"invjax: error: after {patience:g} s not all processes have met{where}: are all of them running, with the "
-            "address of process 0, the same --num_processes, and a --process_id each?", file=sys.stderr, flush=True
-        )  # fmt: skip
+        print(f"invjax: error: {LATE.format(seconds, where)}", file=sys.stderr, flush=True)
         os._exit(2)
 
-    watch = threading.Timer(patience, give_up)
+    watch = threading.Timer(seconds, give_up)
     watch.start()
     try:
-        if coordinator:
-            socket.getaddrinfo(coordinator.rpartition(":")[0].strip("[]"), None)
-        seconds = math.ceil(patience)  # XLA's own is longer: it would end the process with a page of stack
+        # XLA is given more time than it will get: when it is over, it ends the process with a page of stack
         jax.distributed.initialize(
             coordinator, count, index, initialization_timeout=2 * seconds + 60, heartbeat_timeout_seconds=seconds
         )
-        multihost_utils.sync_global_devices("all are here")  # and have been told the same number of them
-        return Share(jax.process_index(), jax.process_count(), jax.process_count() > 1)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"the processes of the run cannot meet{where}: {first_line(error)}") from None
+        multihost_utils.sync_global_devices("all are here")
+        return Share(jax.process_index(), jax.process_count(), jax.process_count() > 1, held)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"the processes of the run cannot meet {where}: {first_line(error)}") from None
     finally:
         watch.cancel()
+
+
+def owned(jobs: Sequence[Job], share: Share) -> list[Rows]:
+    """The rows of each job that belong to a share: of the whole plan, not of what is left of it, so that processes that
+    start at different times agree.
+
+    A job of many rows is divided evenly, however wrong the estimate of its work is. The others, in the order of the
+    plan, are cut into stretches of equal work: each process has few jobs to compile.
+    """
+    few = [len(job.rows) < share.count * MANY for job in jobs]
+    total = sum(job.work * len(job.rows) for job in itertools.compress(jobs, few))
+    own, before = [], 0.0  # of all work of jobs with few rows, 1
+    for job, is_few in zip(jobs, few, strict=True):
+        first, step = (before, job.work / (total or 1.0)) if is_few else (0.0, 1 / len(job.rows))
+        before += step * len(job.rows) if is_few else 0.0
+        middles = first + step * (np.arange(len(job.rows)) + 0.5)
+        owners = np.minimum(middles * share.count, share.count - 1).astype(int)
+        own.append(tuple(row for row, owner in zip(job.rows, owners, strict=True) if owner == share.index))
+    return own
 
 
 def left(
@@ -167,40 +202,17 @@ def left(
     """
     batches = [tuple(map(key_of, keys)) for keys in saved]
     begun = {batch[0]: batch for batch in sorted(batches, reverse=True) if batch}  # of halves, the first one
-    return [_left(job, own, finished, begun) for job, own in zip(jobs, owned(jobs, share), strict=True)]
-
-
-def _left(job: Job, own: Rows, finished: Container[Key], begun: dict[Key, tuple[Key, ...]]) -> list[Rows]:
-    mine = {key_of(job.key(row)) for row in own}
-    rows = {key: row for row in job.rows if (key := key_of(job.key(row))) not in finished}
-    batches = []
-    for first in list(rows):
-        batch = begun.get(first, ())
-        if batch and all(key in rows for key in batch):  # and none is done, or part of another batch
-            found = tuple(rows.pop(key) for key in batch)
-            batches += [found] if first in mine else []
-    return [*batches, tuple(row for key, row in rows.items() if key in mine)]
-
-
-def owned(jobs: Sequence[Job], share: Share) -> list[Rows]:
-    """The rows of each job that belong to a share: of the whole plan, not of what is left of it, so that processes that
-    start at different times agree.
-
-    A job of many rows is divided evenly, however wrong the estimate of its work is. The others, in the order of the
-    plan, are cut into stretches of equal work: each process has few jobs to compile.
-    """
-    index, count, before = share.index, share.count, 0.0
-    small = [len(job.rows) < count * MANY for job in jobs]
-    total = sum(job.work * len(job.rows) for job in itertools.compress(jobs, small))
-    own = []
-    for job, is_small in zip(jobs, small, strict=True):
-        size, work = len(job.rows), job.work
-        owner = [row * count // size for row in range(size)]
-        if is_small:
-            owner = [min(int((before + (row + 0.5) * work) * count / total), count - 1) for row in range(size)]
-            before += work * size
-        own.append(tuple(row for row, one in zip(job.rows, owner, strict=True) if one == index))
-    return own
+    found = []
+    for job, own in zip(jobs, owned(jobs, share), strict=True):
+        mine = {key_of(job.key(row)) for row in own}
+        rows = {key: row for row in job.rows if (key := key_of(job.key(row))) not in finished}
+        whole = []
+        for first in list(rows):
+            if (batch := begun.get(first)) and all(key in rows for key in batch):  # and none is part of another batch
+                taken = tuple(rows.pop(key) for key in batch)
+                whole += [taken] if first in mine else []
+        found.append([*whole, tuple(row for key, row in rows.items() if key in mine)])
+    return found
 
 
 def tables(workdir: Path) -> list[Path]:
@@ -230,13 +242,6 @@ def bring_together(workdir: Path) -> Ledger:
     if not failures:
         (workdir / "failures.json").unlink()
     return ledger
-
-
-def gather(workdir: Path) -> None:
-    """Brings together the parts of a run that nobody is at work on."""
-    if (workdir / "processes").is_dir():
-        with contextlib.suppress(UserError), lock(workdir / ".lock", "busy"):
-            bring_together(workdir)
 
 
 def _failures(folder: Path) -> list[Row]:
