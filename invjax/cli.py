@@ -233,7 +233,8 @@ def _share(options: argparse.Namespace) -> Share:
 
 def _report(options: argparse.Namespace) -> None:
     from invjax.analysis import page, publish
-    from invjax.runs.distributed import ALONE
+    from invjax.files import lock
+    from invjax.runs.distributed import bring_together
 
     if options.out is not None:
         print(page.write(options.directories, options.out))
@@ -242,9 +243,8 @@ def _report(options: argparse.Namespace) -> None:
         raise UserError("report: several run directories are compared on a page of its own: add --out compared.html")
     workdir = options.directories[0]
     if (workdir / "processes").is_dir():
-        with contextlib.suppress(UserError):  # somebody is at work: the page is of what is there
-            for file in ALONE.claim(workdir):
-                file.close()
+        with contextlib.suppress(UserError), lock(workdir / ".lock", "busy"):  # or the page is of what is there
+            bring_together(workdir)
     print(publish(workdir))
 
 

@@ -19,7 +19,6 @@ RARE = {
     "scipy",
     "sklearn",
     "skimage",
-    "orbax",
     "jinja2",
     "tqdm",
     "tensorboardX",

@@ -99,8 +99,9 @@ class RunDirectory:
             records = {"environment": surroundings, "representations": representations, "pictures": pictures}
             for name, content in (records | {"config": config}).items():
                 write_atomically(path / f"{name}.json", json.dumps(content, indent=2) + "\n")
+        self._ledger = bring_together(path) if share.count == 1 else Ledger(share.folder(path))
         (share.folder(path) / "failures.json").unlink(missing_ok=True)  # they are tried again
-        self._ledger, self._logged = Ledger(share.folder(path)), ""
+        self._ledger.failures, self._logged = [], ""
 
     def __enter__(self) -> RunDirectory:
         """Nothing more to open."""

@@ -65,7 +65,7 @@ class Share:
         return workdir / "processes" / f"{self.index}-of-{self.count}" if self.count > 1 else workdir
 
     def claim(self, workdir: Path) -> tuple[IO[str], ...]:
-        """Locks what the process works with; one that is alone brings together what others have left.
+        """Locks what the process works with.
 
         Raises:
             UserError: another process has the same part, or works with other parts.
@@ -74,8 +74,6 @@ class Share:
             return self.held
         whole = lock(workdir / ".lock", BUSY.format(workdir, "another process"), shared=self.count > 1)
         if self.count == 1:
-            if (workdir / "processes").is_dir():
-                bring_together(workdir)
             return (whole,)
         own = lock(self.folder(workdir) / ".lock", BUSY.format(workdir, f"another {self.name}"))
         for other in (workdir / "processes").glob("*/.lock"):
@@ -238,9 +236,10 @@ def bring_together(workdir: Path) -> Ledger:
         (workdir / "processes").rmdir()
     failures = {key_of(row): row for row in ledger.failures if key_of(row) not in ledger.finished}
     ledger.failures = list(failures.values())
-    write_atomically(workdir / "failures.json", json.dumps(ledger.failures, indent=2) + "\n")
-    if not failures:
-        (workdir / "failures.json").unlink()
+    if failures:
+        write_atomically(workdir / "failures.json", json.dumps(ledger.failures, indent=2) + "\n")
+    else:
+        (workdir / "failures.json").unlink(missing_ok=True)
     return ledger
 
 
