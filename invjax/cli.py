@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from invjax.errors import Incomplete, UserError
 
 if TYPE_CHECKING:
-    from invjax.runs.team import Team
+    from invjax.runs.distributed import Share
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -130,7 +130,10 @@ def _parser(version: str) -> argparse.ArgumentParser:
     run.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, any free port, the same for all")
     run.add_argument("--num_processes", "--num-processes", type=int, metavar="N", help="how many processes there are")
     run.add_argument("--process_id", "--process-id", type=int, metavar="I", help="which one this is, from 0")
-    run.add_argument("--patience", type=float, metavar="S", help="after which a silent process is taken for dead (300)")
+    run.add_argument(
+        "--patience", type=float, metavar="S", help="seconds to wait for the others, or a silent one (300)"
+    )
+    run.add_argument("--shard", metavar="I/N", help="instead: part I, from 0, of N, each started whenever you like")
     run.set_defaults(command=_run, computes=True)
 
     report = commands.add_parser("report", help="write report.html of a run directory again, or compare several")
@@ -211,33 +214,42 @@ def _run(options: argparse.Namespace) -> None:
 
         dry_run.show(configs.load(options.config, options.overrides), options.workdir)
         return
-    with _team(options) as team:
-        run(configs.load(options.config, options.overrides), options.workdir, conclude, team)
+    config = configs.load(options.config, options.overrides)  # before the others are waited for in vain
+    run(config, options.workdir, conclude, _share(options))
 
 
-def _team(options: argparse.Namespace) -> Team:
-    """The processes of the run; this one only, where nothing else is said."""
-    from invjax.runs.team import PATIENCE, Team, join
+def _share(options: argparse.Namespace) -> Share:
+    """What this process computes of the run; everything, where nothing else is said."""
+    from invjax.runs import directory, distributed
 
     numbers = options.coordinator, options.num_processes, options.process_id
-    if not options.distributed and not any(number is not None for number in numbers):
-        if options.patience is not None:
-            raise UserError(
-                "--patience is for a run of several processes: add --distributed, or --coordinator and so on"
-            )
-        return Team(options.workdir)
-    return join(options.workdir, *numbers, PATIENCE if options.patience is None else options.patience)
+    meets = options.distributed or any(number is not None for number in numbers)
+    if options.patience is not None and not meets:
+        raise UserError("--patience is for processes that meet: add --distributed, or --coordinator and so on")
+    if options.shard is not None and meets:
+        raise UserError("--shard is for processes that do not meet: without --distributed, --coordinator and so on")
+    if meets:
+        directory.refuse_strangers(options.workdir)
+        patience = distributed.PATIENCE if options.patience is None else options.patience
+        return distributed.meet(options.workdir, *numbers, patience)
+    return distributed.ALONE if options.shard is None else distributed.shard(options.shard)
 
 
 def _report(options: argparse.Namespace) -> None:
     from invjax.analysis import page, publish
+    from invjax.files import lock
+    from invjax.runs.distributed import bring_together
 
     if options.out is not None:
         print(page.write(options.directories, options.out))
         return
     if len(options.directories) > 1:
         raise UserError("report: several run directories are compared on a page of its own: add --out compared.html")
-    print(publish(options.directories[0]))
+    workdir = options.directories[0]
+    if (workdir / "processes").is_dir():
+        with contextlib.suppress(UserError), lock(workdir / ".lock", "busy"):  # or the page is of what is there
+            bring_together(workdir)
+    print(publish(workdir))
 
 
 def _study(options: argparse.Namespace) -> None:

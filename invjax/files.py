@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import platform
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -24,7 +25,7 @@ def write_atomically(path: str | Path, data: bytes | str | Iterable[bytes]) -> N
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")  # hosts may share the folder
     try:
         with temporary.open("wb") as file:
             file.writelines([data.encode()] if isinstance(data, str) else [data] if isinstance(data, bytes) else data)
@@ -57,21 +58,24 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: the file is damaged ({one_line(repr(error)[:120])})") from None
 
 
-def lock(path: Path, refusal: str) -> IO[str]:
+def lock(path: Path, refusal: str = "", shared: bool = False) -> IO[str]:
     """An open file that no other process has locked; the system unlocks it when the process ends, however it does.
 
     Args:
         path: of the file; its folder is made when missing.
-        refusal: what to say where another process has it.
+        refusal: what to say where another process has it; by default, it is waited for.
+        shared: others may share the lock, and nobody may have it alone.
 
     Raises:
         UserError: another process has it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("w")
+    file = path.open("a+")  # to be read as well, as NFS wants it of what is shared
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (fcntl.LOCK_NB if refusal else 0))
+    except BaseException as error:
         file.close()
-        raise UserError(refusal) from None
+        if isinstance(error, BlockingIOError):
+            raise UserError(refusal) from None
+        raise
     return file

@@ -17,7 +17,6 @@ RARE = {
     "pandas",
     "sklearn",
     "dm_pix",
-    "orbax",
     "jinja2",
     "tensorboardX",
     "IPython",

@@ -1,24 +1,23 @@
-"""Checkpoints of a batch on its way, with Orbax: whole or not there, the newest one only."""
+"""Checkpoints of a batch on its way: a file for each, whole or not there, the newest one only.
+
+The first line of a file is JSON, to be read without the rest: the keys of the batch, the step, and the checksum of what
+follows: the state of the descent, its history and frames, as Flax packs arrays.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import json
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from absl import logging
 
-from invjax.errors import first_line
+from invjax.errors import UserError
 from invjax.files import write_atomically
 from invjax.inversion import Progress
 from invjax.runs.store import Key
@@ -43,92 +42,61 @@ class Checkpoint:
     """Where one batch is kept while it is being computed.
 
     Args:
-        path: folder of its own.
+        path: a file of its own.
         keys: what tells its reconstructions from others, to be found by `saved_batches`.
     """
 
     def __init__(self, path: Path, keys: Sequence[Key] = ()) -> None:
-        self._path, self._keys = path.absolute(), keys
+        self._path, self._keys = path, keys
 
     def save(self, saved: Saved) -> None:
-        """Writes a batch between two stretches, then forgets the one before.
+        """Writes a batch between two stretches, in place of the one before.
 
         Raises:
             OSError: it cannot be written; an earlier checkpoint is untouched.
         """
-        progress = saved.progress
-        tree = {
-            "states": jax.tree.leaves(progress.states),
-            "history": progress.history,
-            "seconds": np.array(saved.seconds),
-        }
-        if saved.frames is not None:
-            tree["frames"] = saved.frames
-        _need_space(self._path, sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
-        try:
-            if not self._path.with_suffix(".json").exists():
-                write_atomically(self._path.with_suffix(".json"), json.dumps(self._keys))
-            with _quiet(), self._manager() as manager:
-                manager.save(progress.step, args=ocp.args.StandardSave(tree))
-        except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
-            raise OSError(f"{self._path}: the checkpoint cannot be written: {first_line(error)}") from error
+        from flax import serialization  # as elsewhere, when it is needed
+
+        states = [np.asarray(leaf) for leaf in jax.tree.leaves(saved.progress.states)]
+        tree = {"states": states, "history": saved.progress.history, "seconds": saved.seconds, "frames": saved.frames}
+        packed = serialization.msgpack_serialize(tree)
+        head = {"keys": self._keys, "step": saved.progress.step, "checksum": zlib.crc32(packed)}
+        write_atomically(self._path, (json.dumps(head).encode() + b"\n", packed))
 
     def load(self, structure: Any) -> Saved | None:
-        """The newest checkpoint, or None where there is none.
+        """The checkpoint, or None where there is none.
 
         Args:
             structure: of the states, `descent.state_structure`.
 
         Raises:
-            Exception: it is damaged; whatever Orbax and the storage libraries raise.
+            UserError: it is damaged.
+            Exception: it is of another version of the program; whatever Flax or JAX raise.
         """
-        if not self._path.is_dir():
+        from flax import serialization
+
+        if not self._path.exists():
             return None
-        with _quiet(), self._manager() as manager:
-            step = manager.latest_step()
-            if step is None:
-                return None
-            tree = manager.restore(step, args=ocp.args.StandardRestore())
+        with self._path.open("rb") as file:
+            head, packed = json.loads(file.readline()), file.read()
+        if zlib.crc32(packed) != head["checksum"]:
+            raise UserError("its checksum is another one")
+        tree = serialization.msgpack_restore(packed)
         states = jax.tree.unflatten(structure, [jax.numpy.asarray(leaf) for leaf in tree["states"]])
-        history = {name: np.asarray(value) for name, value in tree["history"].items()}
-        return Saved(Progress(states, step, history), float(tree["seconds"]), tree.get("frames"))
+        return Saved(Progress(states, head["step"], tree["history"]), tree["seconds"], tree["frames"])
 
     def clear(self) -> None:
         """Removes it."""
-        self._path.with_suffix(".json").unlink(missing_ok=True)
-        shutil.rmtree(self._path, ignore_errors=True)
-
-    def _manager(self) -> ocp.CheckpointManager:
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True, enable_async_checkpointing=False)
-        return ocp.CheckpointManager(self._path, options=options)
+        self._path.unlink(missing_ok=True)
 
 
-def saved_batches(folder: Path) -> list[list[Key]]:
-    """Keys of the batches that have a checkpoint below a folder, in an order that depends on nothing else.
+def saved_batches(folder: Path) -> list[tuple[Key, ...]]:
+    """Keys of the batches that have a checkpoint in a folder, in an order that depends on nothing else.
 
     Where the list of a batch is damaged, its reconstructions start again.
     """
     found = []
-    for path in sorted(folder.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            if any(step.name.isdigit() for step in path.with_suffix("").iterdir()):
-                found.append([Key(*key) for key in json.loads(path.read_text(encoding="utf-8"))])
+    for path in sorted(folder.glob("*.checkpoint")):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError), path.open("rb") as file:
+            found.append(tuple(Key(*key) for key in json.loads(file.readline())["keys"]))
     return found
-
-
-def _need_space(path: Path, size: int) -> None:
-    """Refuses to begin what a full disk would cut short: Orbax's threads would fill the screen with tracebacks."""
-    path.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(path).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Orbax warns of a checkpoint that a kill cut short, which it then replaces: nothing to worry a user with."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)

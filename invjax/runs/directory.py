@@ -10,7 +10,7 @@ images/NAME/      original.png and .npz, if any, and, per reconstruction, .png t
                   numbers, on request .webp, how it came about
 compared.json     between which pictures the mean distance of normalized_error is taken; with original.npz: originals.py
 checkpoints/      the batches in flight, while running
-processes/        what each of several processes has found so far, while running: team.py
+processes/        what each of several processes has found so far, while running: distributed.py
 failures.json     what could not be computed, and why; tried again by the next start
 errors.log        tracebacks of what was no mistake of the user's, of all starts
 figures/ tables/  of the results, as PNG and PDF, as CSV, Markdown and LaTeX
@@ -36,18 +36,18 @@ from invjax import devices
 from invjax.errors import UserError
 from invjax.files import write_atomically
 from invjax.runs.config import as_dict, default
+from invjax.runs.distributed import ALONE, Share, bring_together
 from invjax.runs.fields import Later, flat, of
-from invjax.runs.store import TABLE, Failure, History, Key, Ledger, Row, read_rows
-from invjax.runs.team import Team, collect, refuse_strangers
+from invjax.runs.store import FAILURES, PARTS, TABLE, Failure, History, Key, Ledger, Row, files, read_rows
 from invjax.version import __version__
 
 OF_PARTS = ("weights of ", "code of ", "options of ", "start ")  # fingerprints of which there may be more by then
 OPTIMIZER_BEFORE = {"name": "adam", "rate": None, "schedule": "cosine"}  # the default when only "custom" looked at it
-PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pillow", "orbax-checkpoint", "dm-pix")
+PACKAGES = ("jax", "jaxlib", "optax", "numpy", "pillow", "dm-pix")
 
 
 class RunDirectory:
-    """An open run directory, which nobody but its team can open meanwhile; a context manager.
+    """An open run directory, which only those that have another share can open meanwhile; a context manager.
 
     Args:
         path: the folder, made when missing.
@@ -56,7 +56,7 @@ class RunDirectory:
         representations: of `origins.as_dict`.
         planned: keys of all reconstructions that the config asks for, in order.
         command: what was typed.
-        team: the processes that work here; by default, this one.
+        share: what this process computes of it; by default, everything.
 
     Raises:
         UserError: the folder is in use, belongs to another config, pictures or features, or holds something else.
@@ -71,22 +71,22 @@ class RunDirectory:
         representations: dict[str, Any],
         planned: Collection[Key],
         command: str,
-        team: Team | None = None,
+        share: Share = ALONE,
     ) -> None:
-        self.path, self._planned = path, planned
-        self._team = team or Team(path)
+        self.path, self._planned, self._share = path, planned, share
+        refuse_strangers(path)
+        self._held = share.claim(path)
+        share.agree(_digest(config, pictures, planned))
         refuse_another_run(path, config, pictures, planned)
-        if self._team.index == 0:
-            self._team.claim()
-            (path / "failures.json").unlink(missing_ok=True)
+        if share.index == 0 or not share.meets:
             # config.json last: it is what makes the folder a run directory
-            surroundings = environment(command, self._team.count)
+            surroundings = environment(command, share.count)
             records = {"environment": surroundings, "representations": representations, "pictures": pictures}
             for name, content in (records | {"config": config}).items():
                 write_atomically(path / f"{name}.json", json.dumps(content, indent=2) + "\n")
-        self._before = set() if self._team.alone else {row.key for row in read_rows(path / TABLE)}
-        self._ledger, self._logged = Ledger(self._team.folder), ""
-        self._team.agree(_digest(config, pictures, planned))
+        self._ledger = bring_together(path) if share.count == 1 else Ledger(share.folder(path))
+        (share.folder(path) / FAILURES).unlink(missing_ok=True)  # they are tried again
+        self._ledger.failures, self._logged = [], ""
 
     def __enter__(self) -> RunDirectory:
         """Nothing more to open."""
@@ -94,14 +94,24 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         """Lets other processes in."""
-        self._team.release()
+        for file in self._held:
+            file.close()
 
-    def unite(self) -> None:
-        """Takes over the ledgers of the team, if any, and puts the rows in the order of the plan."""
-        if not self._team.alone:
-            self._team.claim()
-            self._ledger = collect(self.path, count=self._team.count) or Ledger(self.path)
+    def unite(self) -> bool:
+        """Brings together what all processes have found, if that is up to this one; rows in the order of the plan.
+
+        Returns:
+            Whether this directory now is of the whole run.
+        """
+        if self._share.count > 1:
+            self.__exit__()
+            held = self._share.last(self.path, self._planned)
+            if held is None:
+                return False
+            self._held = (held,)
+            self._ledger = bring_together(self.path)
         self._ledger.sort(self._planned)
+        return True
 
     @property
     def failures(self) -> list[Failure]:
@@ -109,8 +119,10 @@ class RunDirectory:
         return self._ledger.failures
 
     def finished(self) -> set[Key]:
-        """keys of all reconstructions that is done, by others of the team as of the start."""
-        return self._before | self._ledger.finished
+        """Keys of all reconstructions that are done, by whichever process."""
+        if self._share.count == 1:
+            return self._ledger.finished
+        return {row.key for table in files(self.path, TABLE) for row in read_rows(table)}
 
     def rows(self) -> Iterator[Row]:
         """The rows of results.csv."""
@@ -119,7 +131,7 @@ class RunDirectory:
     def checkpoint_path(self, keys: Sequence[Key]) -> Path:
         """Where the state of a batch in flight belongs: a name that only the same reconstructions have."""
         name = hashlib.sha256(repr(list(keys)).encode()).hexdigest()
-        return self.path / "checkpoints" / name[:16]
+        return self.path / "checkpoints" / f"{name[:16]}.checkpoint"
 
     def clear_checkpoints(self) -> None:
         """Removes what is left of batches that were cut otherwise."""
@@ -172,6 +184,17 @@ def refuse_another_run(path: Path, config: dict[str, Any], pictures: dict[str, s
         raise UserError(
             f"{path}: was made of other pictures, features or code: {', '.join(changed)} differ; choose another folder"
         )
+
+
+def refuse_strangers(path: Path) -> None:
+    """Raises UserError where a path is neither a run directory nor free to become one."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file; the run needs a folder")
+    # what a run that was killed before it had a config may have left
+    found = list(path.iterdir()) if path.is_dir() else []
+    strange = any(file.name[0] != "." and file.suffix != ".json" and file.name != PARTS for file in found)
+    if strange and not (path / "config.json").exists():  # afterwards: another process may just make the folder its own
+        raise UserError(f"{path}: is not empty and not a run directory; choose another folder")
 
 
 def _as_now(config: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from invjax.runs.directory import refuse_another_run
 from invjax.runs.inverters import largest
 from invjax.runs.plan import Job, Reconstruction, fingerprints, make_jobs
 from invjax.runs.progress import duration
-from invjax.runs.store import read_rows
+from invjax.runs.store import TABLE, files, read_rows
 
 
 def show(config: ConfigDict, workdir: Path) -> None:
@@ -32,8 +32,7 @@ def show(config: ConfigDict, workdir: Path) -> None:
     jobs = make_jobs(config)
     planned = {job.key(row) for job in jobs for row in job.rows}
     refuse_another_run(workdir, configs.as_dict(config), fingerprints(jobs), planned)
-    tables = workdir / "results.csv", *workdir.glob("processes/*/results.csv")  # the latter of a run that was killed
-    finished = {row.key for table in tables for row in read_rows(table)}
+    finished = {row.key for table in files(workdir, TABLE) for row in read_rows(table)}
     table = Table(
         "", "pictures", "λ_TV", "variants", "reconstructions", "batches", "about", box=box.SIMPLE, pad_edge=False
     )

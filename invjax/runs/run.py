@@ -15,96 +15,84 @@ from typing import TypeAlias
 
 from ml_collections import ConfigDict
 
-from invjax import descent, images, inversion, memory
+from invjax import images, inversion, memory
 from invjax.errors import Incomplete, UserError, first_line
 from invjax.runs import config as configs
 from invjax.runs import origins
-from invjax.runs.batch import Batch, Descent, Solved, batch_size, by_dictionary
-from invjax.runs.checkpoint import Checkpoint, Saved
+from invjax.runs.checkpoint import Checkpoint, Saved, saved_batches
 from invjax.runs.directory import RunDirectory
+from invjax.runs.distributed import ALONE, Rows, Share, left
 from invjax.runs.events import Writer
+from invjax.runs.inverters import Solved
 from invjax.runs.originals import save_originals
-from invjax.runs.plan import Job, Reconstruction, fingerprints, make_jobs, stem
+from invjax.runs.plan import Batch, Job, fingerprints, make_jobs, stem
 from invjax.runs.progress import Display
 from invjax.runs.record import record, save_stretched
-from invjax.runs.share import Portion, left, share
-from invjax.runs.team import Lost, Team
 
 Conclude: TypeAlias = Callable[[Path, bool], None]  # of a run directory, and whether to study its restarts
 
 
-def run(config: ConfigDict, workdir: Path, conclude: Conclude, team: Team | None = None) -> None:
+def run(config: ConfigDict, workdir: Path, conclude: Conclude, share: Share = ALONE) -> None:
     """Runs a config in a run directory, or goes on with it where it stopped.
 
     Args:
         config: of `config.load`, not yet checked.
         workdir: the run directory.
         conclude: what to do with the results at the end, `analysis.conclude`.
-        team: the processes that share the work, each calling this with the same config; by default, this one.
+        share: what this process computes of it, where others call this with the same config; by default, everything.
 
     Raises:
         UserError: a config, picture or directory that cannot be used; nothing was computed.
-        Incomplete: some reconstructions failed, or a process of the team ended early; all others are done.
+        Incomplete: some reconstructions failed, all others are done.
         OSError: the disk is full or the directory cannot be written.
         KeyboardInterrupt: Ctrl-C or SIGTERM; everything is on disk and the same command goes on.
     """
-    team = team or Team(workdir)
     jobs = make_jobs(config)
     planned = dict.fromkeys(job.key(row) for job in jobs for row in job.rows)
     record_of_config, command = configs.as_dict(config), shlex.join(sys.argv)
     made = origins.as_dict(job.phi for job in jobs)
-    with RunDirectory(workdir, record_of_config, fingerprints(jobs), made, planned, command, team) as directory:
+    with RunDirectory(workdir, record_of_config, fingerprints(jobs), made, planned, command, share) as directory:
         try:
-            if team.index == 0:
+            if share.index == 0:
                 save_originals(jobs, workdir)
-            _run_jobs(jobs, directory, config, team)
-            lost = team.wait()
-            if team.leads:
-                _finish(jobs, directory, config, conclude, keep_checkpoints=bool(lost))
+            _run_jobs(jobs, directory, config, share)
+            if directory.unite():
+                directory.clear_checkpoints()
+                _finish(jobs, directory, config, conclude)
         except OSError as error:
             kept = f"{error.strerror or error}; what was finished is kept, and the same command goes on"
             raise OSError(error.errno, kept, error.filename) from error
-    missing = len(planned) - len(directory.finished()) - len(directory.failures) if team.leads else None
-    _conclude(directory, len(planned), lost, missing)
+    _conclude(directory, len(planned))
 
 
-def _finish(
-    jobs: Sequence[Job], directory: RunDirectory, config: ConfigDict, conclude: Conclude, keep_checkpoints: bool
-) -> None:
-    """Brings together what the team has found, and concludes the run."""
-    try:
-        directory.unite()
-    except UserError as error:  # a process that was silent for long may have the folder after all
-        raise Incomplete(f"{error}; what was found is kept, and the same command brings it together") from None
-    if not keep_checkpoints:
-        directory.clear_checkpoints()
+def _finish(jobs: Sequence[Job], directory: RunDirectory, config: ConfigDict, conclude: Conclude) -> None:
     if config.stretch:
         save_stretched(jobs, directory)
     if directory.finished():
         conclude(directory.path, config.study)
 
 
-def _run_jobs(jobs: list[Job], directory: RunDirectory, config: ConfigDict, team: Team) -> None:
-    everything = left(jobs, directory.finished(), team.saved())
-    if not any(portion.rows for portion in everything) and team.index == 0:
-        print(f"{directory.path}: finished already, nothing to compute")
-    portions = share(jobs, everything, team.index, team.count)
-    own = [portion.rows for portion in portions]
-    planned = [job.rows for job in jobs] if team.alone else own  # in a team, the display is of the share
-    total, ahead = _work(jobs, planned), _work(jobs, own)
-    count = sum(map(len, planned))
+def _run_jobs(jobs: list[Job], directory: RunDirectory, config: ConfigDict, share: Share) -> None:
+    saved = saved_batches(directory.path / "checkpoints")
+    own = left(jobs, share, directory.finished(), saved)
+    ahead = [sum(map(len, batches)) for batches in own]
+    if not sum(ahead):
+        print(f"{share.name or directory.path}: finished already, nothing to compute")
+    planned = [len(job.rows) for job in jobs] if share.count == 1 else ahead  # of several, the display is of the share
+    done = _work(jobs, planned) - _work(jobs, ahead)
+    quiet = share.meets and share.index > 0
     with (
-        Display(total, total - ahead, count, "" if team.alone else team.name, quiet=team.index > 0) as display,
-        Writer(directory.path / "tensorboard", team.index) if config.tensorboard else nullcontext() as log,
+        Display(_work(jobs, planned), done, sum(planned), share.name, quiet) as display,
+        Writer(directory.path / "tensorboard", share.index) if config.tensorboard else nullcontext() as log,
         _interruptible() as stop,
     ):
-        runner = _Runner(directory, config, display, log, stop, total - ahead, count - sum(map(len, own)))
-        for number, (job, portion) in enumerate(zip(jobs, portions, strict=True), start=1):
-            runner.run(job, portion, f", {number} of {len(jobs)}" if len(jobs) > 1 else "")
+        runner = _Runner(directory, config, display, log, stop, done, sum(planned) - sum(ahead))
+        for number, (job, batches) in enumerate(zip(jobs, own, strict=True), start=1):
+            runner.run(job, batches, f", {number} of {len(jobs)}" if len(jobs) > 1 else "")
 
 
-def _work(jobs: Sequence[Job], rows: Sequence[tuple[Reconstruction, ...]]) -> float:
-    return sum(job.work * len(some) for job, some in zip(jobs, rows, strict=True))
+def _work(jobs: Sequence[Job], counts: Sequence[int]) -> float:
+    return sum(job.work * count for job, count in zip(jobs, counts, strict=True))
 
 
 class _Runner:
@@ -124,24 +112,24 @@ class _Runner:
         self._done, self._finished = done, finished
         self._place, self._most = "", 0
 
-    def run(self, job: Job, portion: Portion, place: str) -> None:
-        """Computes and records a portion of a job; `place` says which job it is of how many."""
+    def run(self, job: Job, batches: Sequence[Rows], place: str) -> None:
+        """Computes and records a job's rows, of `left`; `place` says which job it is of how many."""
         self._place = job.phi.title + place
-        for whole in self._batches(job, portion):
-            batches = [whole]
-            while batches:
-                batch = batches.pop(0)
+        for whole in self._sound(job, batches):
+            parts = [whole]
+            while parts:
+                batch = parts.pop(0)
                 try:
-                    self._record(batch, by_dictionary(batch) if job.dictionary else self._descend(batch))
+                    self._record(batch, self._solve(batch))
                 except OSError:
                     raise
                 except Exception as error:  # of XLA, or of the user's: whatever it is, other batches can go on
-                    batches = self._halves(batch, error) + batches
+                    parts = self._halves(batch, error) + parts
 
-    def _batches(self, job: Job, portion: Portion) -> Iterator[Batch]:
+    def _sound(self, job: Job, batches: Sequence[Rows]) -> Iterator[Batch]:
         """What is computed at once, without rows whose features cannot be inverted."""
-        for rows in self._groups(job, portion):
-            sound: tuple[Reconstruction, ...] = ()
+        for rows in self._groups(job, batches):
+            sound: Rows = ()
             with self._recording_failure(job, rows):
                 targets = job.targets(row.picture for row in rows)
                 for picture, reason in targets.faults.items():
@@ -150,13 +138,14 @@ class _Runner:
             if sound:
                 yield Batch(job, targets, sound)
 
-    def _groups(self, job: Job, portion: Portion) -> Iterator[tuple[Reconstruction, ...]]:
+    def _groups(self, job: Job, batches: Sequence[Rows]) -> Iterator[Rows]:
         """Rows that are computed at once: those that an earlier start has begun, then others, as memory allows."""
-        self._most = max(map(len, (*portion.begun, portion.fresh)))
-        yield from portion.begun
-        rows, chosen = portion.fresh, None
+        self._most = max(map(len, batches))
+        *begun, rows = batches
+        yield from begun
+        chosen = None
         with self._recording_failure(job, rows):
-            chosen = batch_size(job, rows, self._config) if rows else None
+            chosen = job.inverter.batch_size(job, rows, self._config) if rows else None
         if chosen is None:
             return
         if chosen.size < len(rows):
@@ -180,13 +169,11 @@ class _Runner:
         self._checkpoint(batch).clear()
         return list(batch.cut(size))
 
-    def _descend(self, batch: Batch) -> Solved:
-        checkpoint = self._checkpoint(batch)
-        running = Descent(batch, self._config.every, self._saved(batch, checkpoint), self._config.movie)
+    def _solve(self, batch: Batch) -> Solved:
+        checkpoint, film = self._checkpoint(batch), self._config.movie
+        running = batch.job.inverter.begin(batch, self._config.every, self._saved(batch, checkpoint), film)
         kept = time.monotonic()
         for progress in running.points():
-            if not running.add(progress):
-                continue
             self._show(batch, progress)
             if self._stop or time.monotonic() - kept >= self._config.checkpoint_seconds:
                 checkpoint.save(running.state())
@@ -222,14 +209,14 @@ class _Runner:
     def _saved(self, batch: Batch, checkpoint: Checkpoint) -> Saved | None:
         """The checkpoint of a batch, or None where there is none that can be read."""
         try:
-            return checkpoint.load(descent.state_structure(batch.job.method))
-        except Exception as error:  # of Orbax and the storage libraries below it, each with its own class
+            return checkpoint.load(batch.job.inverter.structure)
+        except Exception as error:  # whatever reading it raises: of another version, for one
             self._display.say(f"the checkpoint is damaged, a batch starts again ({_summary(error)})")
             checkpoint.clear()
             return None
 
     @contextmanager
-    def _recording_failure(self, job: Job, rows: tuple[Reconstruction, ...]) -> Iterator[None]:
+    def _recording_failure(self, job: Job, rows: Rows) -> Iterator[None]:
         """Where the block fails, so do these rows, and others can go on."""
         try:
             yield
@@ -238,20 +225,20 @@ class _Runner:
         except Exception as error:
             self._fail(job, rows, error)
 
-    def _fail(self, job: Job, rows: tuple[Reconstruction, ...], error: Exception) -> None:
+    def _fail(self, job: Job, rows: Rows, error: Exception) -> None:
         reason = self._reason(job, rows, error)
         self._display.say(f"failed: {_several(job, rows)}: {reason}")
         self._directory.fail([job.key(row) for row in rows], reason)
         self._done += job.work * len(rows)
 
-    def _reason(self, job: Job, rows: tuple[Reconstruction, ...], error: Exception) -> str:
+    def _reason(self, job: Job, rows: Rows, error: Exception) -> str:
         """One line; of what is no user's mistake, with the place of the traceback."""
         if isinstance(error, UserError):
             return _summary(error)
         return f"{_summary(error)} (traceback in {self._directory.log(_several(job, rows), error)})"
 
 
-def _several(job: Job, rows: Sequence[Reconstruction]) -> str:
+def _several(job: Job, rows: Rows) -> str:
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f"{job.key(rows[0])}{more}"
 
@@ -262,21 +249,14 @@ def _summary(error: Exception) -> str:
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
-def _conclude(directory: RunDirectory, planned: int, lost: Sequence[Lost], missing: int | None) -> None:
-    """Raises for what failed, and for what processes that ended early have left; None: only another one knows."""
-    told = []
+def _conclude(directory: RunDirectory, planned: int) -> None:
+    """Raises for what failed."""
     if failed := directory.failures:
         first, reason = failed[0]
-        told.append(
-            f"{len(failed)} of {planned} reconstructions failed, {first.image} from {first.feature} first: "
-            f"{reason}; all reasons are in {directory.path}/failures.json, "
-            "and the same command tries them again"
+        raise Incomplete(
+            f"{len(failed)} of {planned} reconstructions failed, {first.image} from {first.feature} first: {reason}; "
+            f"all reasons are in {directory.path}/failures.json, and the same command tries them again"
         )
-    if lost and missing != 0:
-        fates = " and ".join(other.fate for other in lost)
-        told.append(f"{fates}; {missing or 'some'} reconstructions are missing: the same command finishes them")
-    if told:
-        raise Incomplete("; ".join(told))
 
 
 @contextmanager

@@ -155,13 +155,14 @@ def short_names(workdirs: Sequence[Path]) -> list[str]:
 
 
 def _rows(workdir: Path) -> list[Row]:
-    path = workdir / store.TABLE
-    if not path.is_file():
+    """Of all tables: several processes have one each, until the parts are brought together."""
+    tables = store.files(workdir, store.TABLE)
+    if not tables:
         raise UserError(f"{workdir}: not a run directory: there is no results.csv in it")
-    rows = list(store.read_rows(path))
+    rows = {row.key: row for table in tables for row in store.read_rows(table)}
     if not rows:
-        raise UserError(f"{path}: no reconstructions in it yet")
-    return rows
+        raise UserError(f"{tables[0]}: no reconstructions in it yet")
+    return list(rows.values())
 
 
 def _record(run: Run, name: str, loss: str) -> dict[str, Any]:
@@ -181,13 +182,15 @@ def _record(run: Run, name: str, loss: str) -> dict[str, Any]:
 def _histories(run: Run) -> dict[Key, History]:
     name, wanted = store.HISTORIES, {row.key for row in run.rows}
     histories: dict[Key, History] = {}
-    for number, line in enumerate(run.lines(name, "no loss curves"), start=1):
-        try:
-            if line.strip():
-                key, history = store.read_history(line)
-                histories |= {key: history} if key in wanted else {}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # all that odd JSON can raise
-            run.warn(f"{name}, line {number} is damaged: its loss curve is not shown")
+    parts = [str(path.relative_to(run.workdir)) for path in store.files(run.workdir, name)]
+    for part in parts or [name]:
+        for number, line in enumerate(run.lines(part, "no loss curves"), start=1):
+            try:
+                if line.strip():
+                    key, history = store.read_history(line)
+                    histories |= {key: history} if key in wanted else {}
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # all that odd JSON can raise
+                run.warn(f"{part}, line {number} is damaged: its loss curve is not shown")
     absent = len(wanted - histories.keys())
     if absent and run.locate(name):
         run.warn(f"{name} lacks the loss curves of {absent} of {len(run.rows)} reconstructions")

@@ -160,6 +160,14 @@ MEASURES = {name: mark for name, marks in _MARKS.items() for mark in marks if is
 _BEFORE = {name: "" for name, marks in _MARKS.items() if ADDED in marks}
 
 
+PARTS = "processes"  # folder of the parts of a run that several processes compute, each with tables of its own
+
+
+def files(workdir: Path, name: str) -> list[Path]:
+    """The tables of that name of a run, as far as they are there: its own, and those of its parts."""
+    return [path for path in (workdir / name, *sorted(workdir.glob(f"{PARTS}/*/{name}"))) if path.is_file()]
+
+
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
@@ -293,6 +301,13 @@ class Ledger:
             self._append(rows, [])
         with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self._fail(read_failures(other / FAILURES))
+
+    def forgive(self) -> None:
+        """Forgets failures of what is finished by now, and those that are told twice."""
+        failures = {key: (key, reason) for key, reason in self.failures if key not in self.finished}
+        self.failures = []
+        (self.folder / FAILURES).unlink(missing_ok=True)
+        self._fail(list(failures.values()))
 
     def sort(self, planned: Iterable[Key]) -> None:
         """Puts the rows in the order of the plan, as a single process writes them."""

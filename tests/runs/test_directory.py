@@ -9,11 +9,10 @@ import pytest
 
 import invjax
 from invjax import UserError
-from invjax.distributed import Seat
 from invjax.runs import directory
 from invjax.runs.directory import RunDirectory, environment
+from invjax.runs.distributed import Share
 from invjax.runs.store import COLUMNS, read_rows
-from invjax.runs.team import Team
 
 from ..conftest import row_of
 
@@ -59,21 +58,44 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path):
     opened(tmp_path)
 
 
-def test_processes_with_other_settings_have_another_plan(tmp_path):
-    """Before the first one has written its config.json, which they are compared with afterwards."""
+def shared(path, index, count):
+    planned = [row(r).key for r in range(3)]
+    return RunDirectory(path, CONFIG, PICTURES, {}, planned, "command", Share(index, count))
 
-    class Second(Team):
-        def __init__(self, path):
-            super().__init__(path, Seat(1, 2))
 
-        def agree(self, plan):
-            plans.append(plan)
+def test_several_processes_have_parts_of_their_own_and_no_other_company(tmp_path):
+    with shared(tmp_path, 0, 2) as first, shared(tmp_path, 1, 2):
+        with pytest.raises(UserError, match="another process 1 of 2 is running here"):
+            shared(tmp_path, 1, 2)
+        with pytest.raises(UserError, match="-of-2 is running here"):
+            shared(tmp_path, 2, 3)
+        with pytest.raises(UserError, match="another process is running here"):
+            opened(tmp_path)
+        first.add([row(0)], [HISTORY])
+        assert not (tmp_path / "results.csv").exists()
+    with opened(tmp_path) as alone, pytest.raises(UserError, match="another process is running here"):
+        assert alone.finished() == {row(0).key} and not (tmp_path / "processes").exists()
+        shared(tmp_path, 0, 2)
 
-    plans = []
-    keys = [row(r).key for r in range(3)]
-    for config in (CONFIG, CONFIG | {"steps": 5}, CONFIG | {"images": ["elsewhere/a.png"]}):
-        RunDirectory(tmp_path, config, PICTURES, {}, keys, "command", Second(tmp_path))
-    assert plans[0] == plans[2] != plans[1]
+
+def test_the_last_of_several_brings_together(tmp_path, capsys):
+    with shared(tmp_path, 1, 2) as second, shared(tmp_path, 0, 2) as first:
+        second.add([row(2)], [HISTORY])
+        assert not second.unite() and "2 reconstructions of other shares are missing" in capsys.readouterr().out
+        assert first.finished() == {row(2).key}
+        first.add([row(0)], [HISTORY])
+        first.fail([row(1).key], "it is flat")
+        assert first.unite()
+        assert [found.restart for found in first.rows()] == [0, 2]
+        assert [reason for _, reason in first.failures] == ["it is flat"]
+    assert not (tmp_path / "processes").exists() and (tmp_path / "failures.json").exists()
+
+
+def test_who_is_still_at_work_brings_together(tmp_path):
+    with shared(tmp_path, 0, 2) as first, shared(tmp_path, 1, 2) as second:
+        first.add([row(0)], [HISTORY])
+        second.add([row(1), row(2)], [HISTORY, HISTORY])
+        assert not first.unite() and second.unite() and len(second.finished()) == 3
 
 
 def test_other_pictures_are_refused_by_name(tmp_path):

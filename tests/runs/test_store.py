@@ -12,8 +12,8 @@ import pytest
 
 from invjax import UserError
 from invjax.runs import store as ledgers
+from invjax.runs.distributed import bring_together
 from invjax.runs.store import COLUMNS, Ledger, read_rows
-from invjax.runs.team import collect
 
 from ..conftest import row_of
 
@@ -159,20 +159,34 @@ def three_processes(tmp_path):
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("moment", range(1, 27))
+@pytest.mark.parametrize("moment", range(1, 20))
 def test_a_kill_at_any_moment_of_the_merge_loses_nothing(three_processes, moment):
     everything = [row(restart).key for restart in range(9)]
     with pytest.MonkeyPatch.context() as patch:
         killed_after(moment, patch)
         try:
-            collect(three_processes).sort(everything)
+            bring_together(three_processes).sort(everything)
         except Killed:
             pass
         else:
-            assert moment > 24  # it had come to an end before
-    ledger = collect(three_processes) or Ledger(three_processes)
+            assert moment > 17  # it had come to an end before
+    ledger = bring_together(three_processes)
     ledger.sort(everything)
     table, histories = restarts_in(three_processes)
     assert table == [0, 1, 2, 3, 4, 5]
     assert sorted(histories) == table
     assert not (three_processes / "processes").exists()
+
+
+def test_failures_of_all_parts_are_kept_until_they_are_finished(tmp_path):
+    Ledger(tmp_path).fail([row(0), row(1)], "long ago")
+    for part, restarts in (("0-of-2", (1, 2)), ("1-of-2", (3,))):
+        Ledger(tmp_path / "processes" / part).fail([row(restart) for restart in restarts], part)
+    filled(tmp_path / "processes" / "0-of-3", 3)
+    for _ in range(2):
+        assert [(failure["restart"], failure["reason"]) for failure in bring_together(tmp_path).failures] == [
+            (0, "long ago"),
+            (1, "0-of-2"),
+            (2, "0-of-2"),
+        ]
+    assert len(json.loads((tmp_path / "failures.json").read_text())) == 3
