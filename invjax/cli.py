@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,51 +40,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0; 1 when a file cannot be written; 2 for wrong input; 3 when some reconstructions of a run failed;
         130 when interrupted.
     """
-    return exit_code(lambda: _call(arguments))
-
-
-def exit_code(command: Callable[[], None]) -> int:
-    """Calls what a command does, and tells in one line what went wrong.
-
-    Args:
-        command: raises UserError, Incomplete, OSError or KeyboardInterrupt where it must.
-
-    Returns:
-        Exit code, see `main`.
-    """
-    try:
-        command()
-        sys.stdout.flush()
-        return 0
-    except UserError as error:
-        return _fail(str(error), EXIT_USAGE)
-    except Incomplete as error:
-        return _fail(str(error), EXIT_INCOMPLETE)
-    except KeyboardInterrupt as stopped:
-        print(f"invjax: {str(stopped) or 'interrupted'}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # of `invjax representations | head`
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILURE
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", EXIT_FAILURE)
-
-
-def _call(arguments: Sequence[str] | None) -> None:
     from invjax.version import __version__
 
-    parser = _parser(__version__)
-    options, rest = parser.parse_known_args(arguments)
-    if rest and options.command not in (_run, _invert):
-        parser.error(f"unknown argument: {rest[0]}")
-    options.overrides = rest
-    if options.computes:
-        from invjax import compile_cache
+    with Exit() as end:
+        parser = _parser(__version__)
+        options, rest = parser.parse_known_args(arguments)
+        if rest and options.command not in (_run, _invert):
+            parser.error(f"unknown argument: {rest[0]}")
+        options.overrides = rest
+        if options.computes:
+            from invjax import compile_cache
 
-        compile_cache.turn_on()
-    options.command(options)
+            compile_cache.turn_on()
+        options.command(options)
+    return end.code
+
+
+class Exit:
+    """What a command does stands in this context, which tells in one line what went wrong.
+
+    Attributes:
+        code: the exit code afterwards, see `main`.
+    """
+
+    code = 0
+
+    def __enter__(self) -> Exit:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        """Takes UserError, Incomplete, OSError and KeyboardInterrupt."""
+        try:
+            if error is not None:
+                raise error
+            sys.stdout.flush()
+        except UserError as problem:
+            self.code = _fail(str(problem), EXIT_USAGE)
+        except Incomplete as problem:
+            self.code = _fail(str(problem), EXIT_INCOMPLETE)
+        except KeyboardInterrupt as stopped:
+            print(f"invjax: {str(stopped) or 'interrupted'}", file=sys.stderr)
+            self.code = EXIT_INTERRUPTED
+        except BrokenPipeError:  # of `invjax representations | head`
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.code = EXIT_FAILURE
+        except OSError as problem:
+            where = f"{problem.filename}: " if problem.filename else ""
+            self.code = _fail(f"{where}{problem.strerror or problem}", EXIT_FAILURE)
+        return True
 
 
 def _fail(message: str, code: int) -> int:

@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code, as of the command `invjax`.
     """
-    return cli.exit_code(lambda: _call(arguments))
+    with cli.Exit() as end:
+        _call(arguments)
+    return end.code
 
 
 def _call(arguments: Sequence[str] | None) -> None:

@@ -36,7 +36,7 @@ from invjax import devices
 from invjax.errors import UserError
 from invjax.files import write_atomically
 from invjax.runs.config import as_dict, default
-from invjax.runs.distributed import ALONE, Share, bring_together
+from invjax.runs.distributed import ALONE, Share, agree, bring_together
 from invjax.runs.fields import Later, flat, of
 from invjax.runs.store import FAILURES, PARTS, TABLE, Failure, History, Key, Ledger, Row, files, read_rows
 from invjax.version import __version__
@@ -76,7 +76,7 @@ class RunDirectory:
         self.path, self._planned, self._share = path, planned, share
         refuse_strangers(path)
         self._held = share.claim(path)
-        share.agree(_digest(config, pictures, planned))
+        agree(_digest(config, pictures, planned))
         refuse_another_run(path, config, pictures, planned)
         if share.index == 0 or not share.meets:
             # config.json last: it is what makes the folder a run directory

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import math
 import os
 import re
@@ -80,13 +79,6 @@ class Share:
                 lock(other, BUSY.format(workdir, f"process {other.parent.name}")).close()
         return whole, own
 
-    def agree(self, plan: str) -> None:
-        """Raises UserError in all processes that meet where one of them has another digest of its plan."""
-        if self.meets:
-            plans = multihost_utils.process_allgather(np.frombuffer(bytes.fromhex(plan), np.uint8))
-            if (plans != plans[0]).any():
-                raise UserError("the processes have different pictures, features, weights or fields: start them alike")
-
     def last(self, workdir: Path, planned: Iterable[Key]) -> IO[str] | None:
         """Waits for the others if they meet, with nothing locked any more.
 
@@ -97,13 +89,12 @@ class Share:
             lock(workdir / ".lock").close()  # until all have let go: on a CPU, JAX's barrier takes half an hour at most
             multihost_utils.sync_global_devices("the shares are done")
             jax.distributed.shutdown()
-            if self.index > 0:
-                return None
-        elif missing := unfinished(workdir, planned):
+        missing = 0 if self.meets else unfinished(workdir, planned)
+        if missing:
             print(f"invjax: {self.name} has done its share; {missing} reconstructions of other shares are missing")
-            return None
-        with contextlib.suppress(UserError):  # somebody else is at work, and will be the last one
-            return lock(workdir / ".lock", "busy")
+        elif not (self.meets and self.index):
+            with contextlib.suppress(UserError):  # somebody else is at work, and will be the last one
+                return lock(workdir / ".lock", "busy")
         return None
 
 
@@ -165,6 +156,13 @@ def meet(
         watch.cancel()
 
 
+def agree(plan: str) -> None:
+    """Raises UserError in all processes that meet where one of them has another digest of its plan."""
+    plans = multihost_utils.process_allgather(np.frombuffer(bytes.fromhex(plan), np.uint8))
+    if (plans != plans[0]).any():
+        raise UserError("the processes have different pictures, features, weights or fields: start them alike")
+
+
 def owned(jobs: Sequence[Job], share: Share) -> list[Rows]:
     """The rows of each job that belong to a share: of the whole plan, not of what is left of it, so that processes that
     start at different times agree.
@@ -173,7 +171,7 @@ def owned(jobs: Sequence[Job], share: Share) -> list[Rows]:
     plan, are cut into stretches of equal work: each process has few jobs to compile.
     """
     few = [len(job.rows) < share.count * MANY for job in jobs]
-    total = sum(job.work * len(job.rows) for job in itertools.compress(jobs, few))
+    total = sum(job.work * len(job.rows) for job, is_few in zip(jobs, few, strict=True) if is_few)
     own, before = [], 0.0  # of all work of jobs with few rows, 1
     for job, is_few in zip(jobs, few, strict=True):
         first, step = (before, job.work / (total or 1.0)) if is_few else (0.0, 1 / len(job.rows))

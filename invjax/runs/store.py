@@ -333,7 +333,9 @@ class Ledger:
     def _fail(self, failures: Sequence[Failure]) -> None:
         self.failures += failures
         if self.failures:
-            records = [key._asdict() | {"reason": reason} for key, reason in self.failures]
+            records = [
+                key._asdict() | {"lambda_tv": float(key.lambda_tv), "reason": reason} for key, reason in self.failures
+            ]
             write_atomically(self.folder / FAILURES, json.dumps(records, indent=2) + "\n")
 
     def _opened_table(self) -> set[Key]:

@@ -1,5 +1,6 @@
 """The table at the end of a run: means and deviations as NumPy has them, as wide as the terminal."""
 
+import itertools
 import re
 
 import numpy as np
@@ -10,9 +11,11 @@ from invjax.runs.store import Ledger
 
 from ..conftest import row_of
 
+RESTARTS = itertools.count()
+
 
 def row(**fields):
-    defaults = {"representation": "squeezenet", "layer": "fire4/concat", "status": "ok"}
+    defaults = {"restart": next(RESTARTS), "representation": "squeezenet", "layer": "fire4/concat", "status": "ok"}
     measures = {"relative_error": 0.25, "normalized_error": 0.5, "psnr": 13.25, "ssim": 0.5}
     return row_of(**(defaults | measures | fields))
 

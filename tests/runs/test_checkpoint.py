@@ -11,10 +11,11 @@ import pytest
 
 from invjax import descent, inversion, recipes, representations
 from invjax.runs.checkpoint import Checkpoint, Saved, saved_batches
+from invjax.runs.store import Key
 
 SHAPE = (24, 24, 1)
 FRAMES = np.arange(24, dtype=np.uint8).reshape(3, 2, 2, 2, 1)
-KEYS = [{"image": "cat", "restart": 0}, {"image": "cat", "restart": 1}]
+KEYS = tuple(Key("cat", "hogb", "", "", "0.5", restart) for restart in range(2))
 
 
 def batch_of(**options):

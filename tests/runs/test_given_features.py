@@ -153,7 +153,7 @@ def test_a_run_goes_on_with_the_same_features_only(given, tmp_path):
     ("change", "message"),
     [
         ({"images": ("a.png",)}, r"config\.features must be left out where there are config\.images"),
-        ({"features_layout": "nchw"}, r"config\.features_layout must be hwc or chw, got 'nchw'"),
+        ({"features_layout": "nchw"}, r"config\.features_layout must be one of hwc, chw, got 'nchw'"),
         ({"size": 0}, r"config\.size must be the pictures' size in pixels"),
         ({"size": 72}, r"two\.npy: 'two': expected \[9, 9, 27\], .* got \[2, 8, 8, 27\]: .*--size"),
         ({"size": 9}, "at least 16×16 pixels"),

@@ -179,12 +179,12 @@ def test_a_kill_at_any_moment_of_the_merge_loses_nothing(three_processes, moment
 
 
 def test_failures_of_all_parts_are_kept_until_they_are_finished(tmp_path):
-    Ledger(tmp_path).fail([row(0), row(1)], "long ago")
+    Ledger(tmp_path).fail([row(0).key, row(1).key], "long ago")
     for part, restarts in (("0-of-2", (1, 2)), ("1-of-2", (3,))):
-        Ledger(tmp_path / "processes" / part).fail([row(restart) for restart in restarts], part)
+        Ledger(tmp_path / "processes" / part).fail([row(restart).key for restart in restarts], part)
     filled(tmp_path / "processes" / "0-of-3", 3)
     for _ in range(2):
-        assert [(failure["restart"], failure["reason"]) for failure in bring_together(tmp_path).failures] == [
+        assert [(key.restart, reason) for key, reason in bring_together(tmp_path).failures] == [
             (0, "long ago"),
             (1, "0-of-2"),
             (2, "0-of-2"),

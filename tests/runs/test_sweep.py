@@ -69,7 +69,7 @@ def test_fields_with_columns_of_their_own_name_no_variant(config):
         ("beta", "config.sweep must be a grid such as"),
         ({"beta": (np.float64("nan"),)}, "config.sweep must be a grid such as"),
         ({"layers": ("conv1",)}, "config.layers: hog has no layers"),
-        ({"mask": ("middle",)}, "config.sweep, mask=middle: unknown mask 'middle'"),
+        ({"mask": ("middle",)}, "config.sweep, mask=middle: config.mask: unknown mask 'middle'"),
         ({"recipe": ("hoggles",)}, "config.sweep, recipe=hoggles: config.hoggles must be a file"),
         ({"seed": (1, 1)}, "is asked for twice"),
         ({"lambda_tv": (5.0, 5)}, "is asked for twice"),
