@@ -66,6 +66,7 @@ class Exit:
     code = 0
 
     def __enter__(self) -> Exit:
+        """Nothing is wrong yet."""
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:

@@ -122,21 +122,20 @@ class _Descending:
 
     def points(self) -> Iterator[inversion.Progress]:
         """As `Running`."""
-        job, resume = self._batch.job, self._saved.progress if self._saved else None
-        solving = inversion.solve(
-            self._descent.method, job.phi, self._problems, self._descent.steps, self._every, resume
-        )
-        for self._progress in solving:
-            if resume is None or self._progress.step != resume.step:
-                self._shoot(self._progress)
-                yield self._progress
+        by, job, resume = self._descent, self._batch.job, self._saved.progress if self._saved else None
+        points = inversion.solve(by.method, job.phi, self._problems, by.steps, self._every, resume)
+        if resume is not None:
+            self._progress = next(points)  # where an earlier start has been already
+        return map(self._taken_in, points)
 
-    def _shoot(self, progress: inversion.Progress) -> None:
-        """Keeps a frame, where it is time for one."""
-        job, number, method = self._batch.job, progress.step // self._every, self._descent.method
-        if self._spacing and (number % self._spacing == 0 or progress.step == self._descent.steps):
-            pictures = inversion.pictures(method, job.phi, progress)
-            self._frames.append(np.stack([movie.frame(u, method.objective.scale, job.phi.input) for u in pictures]))
+    def _taken_in(self, progress: inversion.Progress) -> inversion.Progress:
+        """The same point, kept, with a frame where it is time for one."""
+        self._progress, method = progress, self._descent.method
+        number, last = progress.step // self._every, progress.step == self._descent.steps
+        if self._spacing and (number % self._spacing == 0 or last):
+            pictures, spec = inversion.pictures(method, self._batch.job.phi, progress), self._batch.job.phi.input
+            self._frames.append(np.stack([movie.frame(u, method.objective.scale, spec) for u in pictures]))
+        return progress
 
     def state(self) -> Saved:
         """As `Running`."""
