@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invjax.errors import UserError
-from invjax.runs.store import describe
+from invjax.runs.store import TABLE, describe, files
 from invjax.types import titled
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ SERIES = ["variant", "lambda_tv"]  # what there may be several of on a line
 
 def _runs_in(directory: Path) -> list[Path]:
     """The directory itself, or the run directories in it."""
-    if (directory / "results.csv").is_file():
+    if files(directory, TABLE):
         return [directory]
     inside = sorted(directory.iterdir()) if directory.is_dir() else []
-    runs = [path for path in inside if (path / "results.csv").is_file()]
+    runs = [path for path in inside if files(path, TABLE)]
     if not runs:
         problem = "there is no results.csv in it" if directory.is_dir() else "no such folder"
         raise UserError(f"{directory}: not a run directory, nor a folder of them: {problem}")

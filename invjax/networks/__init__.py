@@ -1,4 +1,7 @@
-"""Networks by name, as Flax modules: `get("caffenet")`, `names()`."""
+"""Networks by name, as Flax modules: `get("caffenet")`, `names()`.
+
+Tables of layers and what computes them; nothing here knows of representations, weights files or runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Representations by name: `get("hog")`, `names()`."""
+"""Representations by name: `get("hog")`, `names()`.
+
+Each is a pure function Φ of one picture; nothing here knows of losses, descents or runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Figures and tables for a paper: `write` makes figures/ and tables/ of the results in a run directory."""
+"""Figures and tables for a paper: `write` makes figures/ and tables/ of the results in a run directory.
+
+They start from the frame and its summary; nothing here knows of the page.
+"""
 
 from __future__ import annotations
 
