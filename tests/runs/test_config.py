@@ -4,6 +4,7 @@ import pytest
 
 from invjax import UserError
 from invjax.runs import config as configs
+from invjax.runs import fields
 
 
 def loaded(*overrides):
@@ -24,6 +25,15 @@ def test_overrides_arrive_with_their_types():
     assert (config.restarts, config.lambda_tv, config.steps) == (7, (0.5, 5.0), 3)
     assert config.representations == ("hog", "dsift")
     assert (config.options.cell, config.optimizer.rate) == (6, 2.5)
+
+
+def test_each_field_is_declared_once_and_a_misspelt_one_is_named(tmp_path):
+    assert {*fields.flat(configs.default()), "options"} == set(fields.FIELDS)  # which has no options by itself
+    file = tmp_path / "mine.py"
+    for line in ("config.gamma = 1", "print(config.gamma)"):
+        file.write_text(f"from invjax.configs import base\ndef get_config():\n  config = base.get_config()\n  {line}\n")
+        with pytest.raises(UserError, match=r"cannot be loaded: .*gamma"):
+            configs.load(str(file))
 
 
 def test_bundled_configs_are_found_by_name():

@@ -66,6 +66,20 @@ def test_a_run_directory_is_complete(config, tmp_path, figures):
     assert not list((tmp_path / "out" / "checkpoints").glob("*"))
 
 
+def test_a_finished_run_is_stretched_afterwards(config, tmp_path):
+    run(config, tmp_path / "out")
+    before = pixels_of(tmp_path / "out")
+    assert not any(path.stem.endswith("_stretched") for path in before)
+    config.stretch = True
+    run(config, tmp_path / "out")
+    after = pixels_of(tmp_path / "out")
+    added = [path for path in after if path not in before]
+    assert {path: after[path] for path in before} == before and len(added) == len(rows_of(tmp_path / "out")) == 2
+    for path in added:
+        seen = np.asarray(Image.open(tmp_path / "out" / path))
+        assert path.stem.endswith("_stretched") and (seen.min(), seen.max()) == (0, 255)
+
+
 def test_errors_are_of_the_true_representation(config, tmp_path, picture):
     config.images = (str(picture), str(tmp_path / "other.png"))
     Image.fromarray(blobs(40, seed=9)).save(tmp_path / "other.png")

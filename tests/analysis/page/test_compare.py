@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from invjax.analysis import page as report
+from invjax.analysis import tables
 from invjax.cli import main
 from invjax.errors import UserError
 from invjax.runs import rundir
@@ -48,6 +49,17 @@ def test_runs_are_a_choice_and_columns_of_the_table(runs: list[Path], tmp_path: 
         errors = [100 * row.normalized_error for row in run.rows if row.representation == "hog"]
         assert f"{np.mean(errors):.1f} ± " in heat or f"{np.mean(errors):.2f} ± " in heat
     assert not shown.all("evil")
+
+
+def test_layers_are_in_the_order_of_their_network_in_the_page_and_in_tables(tmp_path: Path) -> None:
+    layers = ("fc8", "conv1", "relu5", "norm1")  # as they may have been asked for
+    make_run(tmp_path / "run", ("cat", "dog"), representations=tuple(("caffenet", layer) for layer in layers))
+    dimension = compared([tmp_path / "run"], tmp_path / "page.html").data["dimensions"][2]
+    inverted = ["caffenet conv1", "caffenet norm1", "caffenet relu5", "caffenet fc8"]
+    assert (dimension["name"], dimension["values"]) == ("representation", inverted)
+    tables.write(tmp_path / "run")
+    lines = (tmp_path / "run" / "tables" / "errors.md").read_text().splitlines()[4:]
+    assert [f"caffenet {line.split(' | ')[0].strip('| ')}" for line in lines] == inverted
 
 
 def test_pictures_are_linked_from_where_the_page_is(runs: list[Path], tmp_path: Path) -> None:
