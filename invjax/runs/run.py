@@ -32,13 +32,14 @@ from invjax.runs.record import record, save_stretched
 Conclude: TypeAlias = Callable[[Path, bool], None]  # of a run directory, and whether to study its restarts
 
 
-def run(config: ConfigDict, workdir: Path, conclude: Conclude, share: Share = ALONE) -> None:
+def run(config: ConfigDict, workdir: Path, conclude: Conclude | None = None, share: Share = ALONE) -> None:
     """Runs a config in a run directory, or goes on with it where it stopped.
 
     Args:
         config: of `config.load`, not yet checked.
         workdir: the run directory.
-        conclude: what to do with the results at the end, `analysis.conclude`.
+        conclude: what to do with the results at the end: `analysis.conclude` studies and publishes them, and prints
+            their means; None: nothing.
         share: what this process computes of it, where others call this with the same config; by default, everything.
 
     Raises:
@@ -65,10 +66,10 @@ def run(config: ConfigDict, workdir: Path, conclude: Conclude, share: Share = AL
     _conclude(directory, len(planned))
 
 
-def _finish(jobs: Sequence[Job], directory: RunDirectory, config: ConfigDict, conclude: Conclude) -> None:
+def _finish(jobs: Sequence[Job], directory: RunDirectory, config: ConfigDict, conclude: Conclude | None) -> None:
     if config.stretch:
         save_stretched(jobs, directory)
-    if directory.finished():
+    if conclude and directory.finished():
         conclude(directory.path, config.study)
 
 
