@@ -242,8 +242,7 @@ def _share(options: argparse.Namespace) -> Share:
 
 def _report(options: argparse.Namespace) -> None:
     from invjax.analysis import page, publish
-    from invjax.files import lock
-    from invjax.runs.distributed import bring_together
+    from invjax.runs.distributed import gather
 
     if options.out is not None:
         print(page.write(options.directories, options.out))
@@ -251,9 +250,7 @@ def _report(options: argparse.Namespace) -> None:
     if len(options.directories) > 1:
         raise UserError("report: several run directories are compared on a page of its own: add --out compared.html")
     workdir = options.directories[0]
-    if (workdir / "processes").is_dir():
-        with contextlib.suppress(UserError), lock(workdir / ".lock", "busy"):  # or the page is of what is there
-            bring_together(workdir)
+    gather(workdir)
     print(publish(workdir))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,12 @@ from invjax.analysis.words import plus_minus
 from invjax.runs import rundir
 from invjax.runs.store import MEASURES
 
-HEADINGS = {"what": "", "lambda_tv": "λ_TV", "variant": "variant", "n": "n"} | {
-    name: measure.title for name, measure in MEASURES.items()
-}
 STATUS = "status"
+HEADINGS = {
+    **{"what": "", "lambda_tv": "λ_TV", "variant": "variant", "n": "n"},
+    **{name: measure.title for name, measure in MEASURES.items()},
+    STATUS: STATUS,
+}
 NARROW_WITHOUT = ("ssim", "psnr", "n", STATUS, "normalized_error")  # left out in this order where there is no room
 GAP = 2
 WIDEST = 1000  # a file is as wide as it needs to be
@@ -38,18 +41,17 @@ def show(workdir: Path) -> None:
         UserError: not a run directory.
     """
     lines = list(_lines(workdir))
-    headings = HEADINGS | {STATUS: STATUS}
-    columns = {name: [line.get(name, "") for line in lines] for name in headings}
+    columns = {name: [line.get(name, "") for line in lines] for name in HEADINGS}
     columns = {name: cells for name, cells in columns.items() if any(cells)}
     console = Console(width=None if sys.stdout.isatty() else WIDEST)
     for name in NARROW_WITHOUT:
-        if sum(max(map(len, [headings[name], *cells])) + GAP for name, cells in columns.items()) <= console.width:
+        if sum(max(map(len, [HEADINGS[name], *cells])) + GAP for name, cells in columns.items()) <= console.width:
             break
         columns.pop(name, None)
     table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold")
     for name in columns:
         right = name in MEASURES or name == "n"
-        table.add_column(headings[name], no_wrap=True, justify="right" if right else "left")
+        table.add_column(HEADINGS[name], no_wrap=True, justify="right" if right else "left")
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
     console.print(table)
@@ -77,7 +79,7 @@ def _lines(workdir: Path) -> Iterator[dict[str, str]]:
 
 def _cell(cells: dict[str, Any], measure: str) -> str:
     mean, deviation = cells[f"{measure}_mean"], cells[f"{measure}_std"]
-    return "" if mean != mean else plus_minus(measure, mean, deviation)
+    return "" if math.isnan(mean) else plus_minus(measure, mean, deviation)
 
 
 def _told(states: list[str]) -> str:

@@ -25,7 +25,7 @@ import json
 import platform
 import shutil
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,6 @@ class RunDirectory:
         if self._share.count == 1:
             return self._ledger.finished
         return {row.key for table in files(self.path, TABLE) for row in read_rows(table)}
-
-    def rows(self) -> Iterator[Row]:
-        """The rows of results.csv."""
-        return read_rows(self.path / TABLE)
 
     def checkpoint_path(self, keys: Sequence[Key]) -> Path:
         """Where the state of a batch in flight belongs: a name that only the same reconstructions have."""

@@ -24,7 +24,7 @@ from jax.experimental import multihost_utils
 
 from invjax.errors import UserError, first_line
 from invjax.files import lock
-from invjax.runs.store import FAILURES, PARTS, TABLE, Key, Ledger, files, read_failures, read_rows
+from invjax.runs.store import FAILURES, PARTS, TABLE, Key, Ledger, files, known_failures, read_rows
 
 if TYPE_CHECKING:
     from invjax.runs.plan import Job, Reconstruction
@@ -212,14 +212,14 @@ def left(
 def unfinished(workdir: Path, planned: Iterable[Key]) -> int:
     """How many reconstructions are neither in a table nor among the failures of a part."""
     known = {row.key for table in files(workdir, TABLE) for row in read_rows(table)}
-    known |= {key for part in (workdir / PARTS).glob("*") for key, _ in read_failures(part / FAILURES)}
+    known |= {key for part in (workdir / PARTS).glob("*") for key, _ in known_failures(part / FAILURES)}
     return sum(key not in known for key in planned)
 
 
 def bring_together(workdir: Path) -> Ledger:
     """The ledger of a run whose lock one has alone, with all parts: a kill at any moment loses nothing."""
     ledger = Ledger(workdir)
-    ledger.failures = read_failures(workdir / FAILURES)
+    ledger.failures = known_failures(workdir / FAILURES)
     for part in sorted((workdir / PARTS).glob("*/")):
         ledger.absorb(part)
         shutil.rmtree(part)
@@ -227,3 +227,10 @@ def bring_together(workdir: Path) -> Ledger:
         (workdir / PARTS).rmdir()
     ledger.forgive()
     return ledger
+
+
+def gather(workdir: Path) -> None:
+    """Brings together the parts of a run, if there are any and nobody is at work on it."""
+    if (workdir / PARTS).is_dir():
+        with contextlib.suppress(UserError), lock(workdir / ".lock", "busy"):
+            bring_together(workdir)

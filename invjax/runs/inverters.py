@@ -82,6 +82,13 @@ def largest(count: int, config: ConfigDict) -> int:
     return min(size, MOVIE_BATCH) if config.movie else size
 
 
+def asked_for(count: int, config: ConfigDict) -> memory.BatchSize | None:
+    """The batches of so many reconstructions that the config asks for, if it does."""
+    field = "movie" if config.movie else "batch_size" if config.batch_size else ""
+    size = largest(count, config)
+    return memory.BatchSize(size, f"batches of {size}, as config.{field} asks for") if field else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Descent:
     """Gradient descent by a method."""
@@ -96,11 +103,8 @@ class Descent:
 
     def batch_size(self, job: Job, rows: Sequence[Reconstruction], config: ConfigDict) -> memory.BatchSize:
         """As `Inverter`."""
-        if config.batch_size or config.movie:
-            size = largest(len(rows), config)
-            return memory.BatchSize(
-                size, f"batches of {size}, as config.{'movie' if config.movie else 'batch_size'} asks for"
-            )
+        if asked := asked_for(len(rows), config):
+            return asked
         blank = job.problems(rows[:1], job.blank())
         return memory.batch_size(self.method, job.phi, blank, len(rows), min(config.every, self.steps))
 
@@ -169,7 +173,7 @@ class Hoggles:
     def batch_size(self, job: Job, rows: Sequence[Reconstruction], config: ConfigDict) -> memory.BatchSize:
         """As `Inverter`."""
         size = largest(len(rows), config)
-        return memory.BatchSize(size, f"batches of {size}, more are not faster")
+        return asked_for(len(rows), config) or memory.BatchSize(size, f"batches of {size}, more are not faster")
 
     def begin(self, batch: Batch, every: int, saved: Saved | None = None, film: bool = False) -> Running:
         """As `Inverter`."""

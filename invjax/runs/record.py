@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from invjax import devices, images, metrics
+from invjax import devices, features, images, metrics
+from invjax.errors import UserError, first_line
 from invjax.files import write_atomically
 from invjax.runs import movie
 from invjax.runs.directory import RunDirectory
@@ -96,5 +98,7 @@ def save_stretched(jobs: Iterable[Job], directory: RunDirectory) -> None:
             place = directory.path / stem(job, row)
             path, exact = (place.with_name(f"{place.name}{suffix}") for suffix in ("_stretched.png", ".npz"))
             if job.key(row) in finished and exact.exists() and not path.exists():
-                with np.load(exact) as arrays:
-                    images.save_image(path, arrays["image"], job.phi.input, stretch=True)
+                try:
+                    images.save_image(path, features.read_features(exact)["image"], job.phi.input, stretch=True)
+                except (UserError, KeyError) as error:
+                    print(f"invjax: {first_line(error)}: not stretched", file=sys.stderr)

@@ -202,7 +202,7 @@ def _failures(run: Run) -> list[Failure]:
         return []
     try:
         return store.read_failures(run.workdir / store.FAILURES)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except UserError:
         run.warn(f"{store.FAILURES} is damaged: what failed is not shown")
         return []
 

@@ -145,7 +145,7 @@ class Row:
     @property
     def feature(self) -> str:
         """What was inverted, as of its key."""
-        return self.key.feature
+        return titled(self.representation, self.layer)
 
     @property
     def weight(self) -> str:
@@ -181,7 +181,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         return
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(whole_lines(file), strict=True)
+            table = csv.DictReader(_whole_lines(file), strict=True)
             missing = sorted(set(COLUMNS) - _BEFORE.keys() - set(table.fieldnames or ()))
             if table.fieldnames and missing:
                 raise UserError(f"{path}: is damaged: the table lacks the column {missing[0]}")
@@ -193,7 +193,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise UserError(f"{path}: is damaged: not a table of comma-separated values ({error})") from None
 
 
-def whole_lines(lines: Iterable[str]) -> Iterator[str]:
+def _whole_lines(lines: Iterable[str]) -> Iterator[str]:
     """Lines without the last one where it has no end: it is just being written, or was when the process was killed."""
     return (line for line in lines if line.endswith(("\n", "\r")))
 
@@ -235,13 +235,22 @@ def read_failures(path: Path) -> list[Failure]:
     """What could not be computed, and why; none where there is no file.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError, TypeError, KeyError, AttributeError, RecursionError: it is damaged.
+        UserError: it cannot be read, or is damaged.
     """
     if not path.exists():
         return []
-    records = json.loads(path.read_text(encoding="utf-8"))
-    return [(Key.of(record), str(record["reason"])) for record in records]
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+        return [(Key.of(record), str(record["reason"])) for record in records]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):  # all that odd JSON can raise
+        raise UserError(f"{path}: is damaged") from None
+
+
+def known_failures(path: Path) -> list[Failure]:
+    """The same, none where the file is damaged: what it tells is tried again anyway."""
+    with contextlib.suppress(UserError):
+        return read_failures(path)
+    return []
 
 
 # --- writing -----------------------------------------------------------------------------------------------------
@@ -299,8 +308,7 @@ class Ledger:
             _extend(self._histories, b"".join(some))
         for rows in _chunks(row for row in read_rows(other / TABLE) if row.key in fresh):
             self._append(rows, [])
-        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            self._fail(read_failures(other / FAILURES))
+        self._fail(known_failures(other / FAILURES))
 
     def forgive(self) -> None:
         """Forgets failures of what is finished by now, and those that are told twice."""

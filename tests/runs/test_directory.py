@@ -86,7 +86,7 @@ def test_the_last_of_several_brings_together(tmp_path, capsys):
         first.add([row(0)], [HISTORY])
         first.fail([row(1).key], "it is flat")
         assert first.unite()
-        assert [found.restart for found in first.rows()] == [0, 2]
+        assert [found.restart for found in read_rows(tmp_path / "results.csv")] == [0, 2]
         assert [reason for _, reason in first.failures] == ["it is flat"]
     assert not (tmp_path / "processes").exists() and (tmp_path / "failures.json").exists()
 
@@ -165,6 +165,18 @@ def test_failures_are_kept_until_the_next_start(tmp_path):
     assert directory.finished() == set()
     directory.__exit__()
     assert opened(tmp_path).failures == [] and not (tmp_path / "failures.json").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "7", '[{"image": "a"}]', "\\ud800"])
+def test_damaged_failures_stop_no_run(tmp_path, content):
+    opened(tmp_path).add([row(0)], [HISTORY])
+    part = tmp_path / "processes" / "0-of-2"
+    part.mkdir(parents=True)
+    for folder in (tmp_path, part):
+        (folder / "failures.json").write_text(content)
+    later = opened(tmp_path)
+    assert later.finished() == {row(0).key} and later.failures == []
+    assert not (tmp_path / "failures.json").exists() and not part.exists()
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

@@ -80,6 +80,16 @@ def test_a_finished_run_is_stretched_afterwards(config, tmp_path):
         assert path.stem.endswith("_stretched") and (seen.min(), seen.max()) == (0, 255)
 
 
+def test_a_damaged_picture_is_told_and_the_others_are_stretched(config, tmp_path, capsys):
+    run(config, tmp_path / "out")
+    first, second = (tmp_path / "out" / row["picture"] for row in rows_of(tmp_path / "out"))
+    first.with_suffix(".npz").write_bytes(b"damaged")
+    config.stretch = True
+    run(config, tmp_path / "out")
+    assert f"{first.stem}.npz" in capsys.readouterr().err
+    assert [path.with_name(f"{path.stem}_stretched.png").exists() for path in (first, second)] == [False, True]
+
+
 def test_errors_are_of_the_true_representation(config, tmp_path, picture):
     config.images = (str(picture), str(tmp_path / "other.png"))
     Image.fromarray(blobs(40, seed=9)).save(tmp_path / "other.png")
